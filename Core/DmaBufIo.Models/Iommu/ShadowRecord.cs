@@ -33,6 +33,7 @@ internal sealed class ShadowRecord
         Archive(record);
         return record;
     }
+
     /// <summary>The mapping covering an address that ended last, or null. Linear in the history: only bad accesses ask.</summary>
     public MappingRecord? FindEnded(ulong address)
     {

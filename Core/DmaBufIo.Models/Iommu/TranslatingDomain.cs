@@ -26,10 +26,10 @@ internal sealed class TranslatingDomain : IommuDomain
         ulong physical = Physical.BaseOf(memory.Region) + (ulong)memory.Offset;
         ulong pages = (ulong)memory.Length >> PageTable.PageShift;
 
-        // Equal offsets within 2 MiB on both sides are what lets the table use large leaves.
+        // Equal offsets within 2 MiB on both sides let the table use large leaves; better small ones than none.
         ulong alignment = memory.Length >= (long)PageTable.LargeSize ? PageTable.LargeSize >> PageTable.PageShift : 1;
         ulong phase = physical >> PageTable.PageShift & (alignment - 1);
-        if (!_addresses.TryAllocate(pages, alignment, phase, out ulong first) && !TryAllocateAfterFlush(pages, alignment, phase, out first))
+        if (!TryAllocate(pages, alignment, phase, out ulong first) && !TryAllocate(pages, 1, 0, out first))
         {
             throw new DmaBufIoException(
                 Errno.ENOMEM,
@@ -148,8 +148,12 @@ internal sealed class TranslatingDomain : IommuDomain
         return index;
     }
 
-    private bool TryAllocateAfterFlush(ulong pages, ulong alignment, ulong phase, out ulong first)
+    private bool TryAllocate(ulong pages, ulong alignment, ulong phase, out ulong first)
     {
+        if (_addresses.TryAllocate(pages, alignment, phase, out first))
+            return true;
+        if (_flushQueue.Count == 0)
+            return false;
         Flush();
         return _addresses.TryAllocate(pages, alignment, phase, out first);
     }
