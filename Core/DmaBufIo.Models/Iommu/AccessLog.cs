@@ -28,7 +28,8 @@ internal sealed class AccessLog
             return [.. _reports];
     }
 
-    public void Record(string device, AccessProblem problem, ulong address, long length, DmaDirection direction, MappingRecord? record, string? region)
+    public void Record(
+        string device, AccessProblem problem, ulong address, long length, DmaDirection direction, MappingRecord? record, string? region)
     {
         IommuReportKind kind = AccessProblems.KindOf(problem, record);
         lock (_gate)
@@ -42,7 +43,18 @@ internal sealed class AccessLog
                 return;
             (string reason, string? rule, string remedy) = AccessProblems.Describe(problem, record, _mode);
             _reports.Add(new IommuAccessReport(
-                sequence, kind, device, address, length, direction, record?.Purpose, record?.Generation ?? 0, record?.RegionName ?? region, reason, rule, remedy));
+                sequence,
+                kind,
+                device,
+                address,
+                length,
+                direction,
+                record?.Purpose,
+                record?.Generation ?? 0,
+                record?.RegionName ?? region,
+                reason,
+                rule,
+                remedy));
         }
     }
 }

@@ -36,7 +36,8 @@ internal enum AccessProblem
 /// <summary>The words of a report, by problem.</summary>
 internal static class AccessProblems
 {
-    private const string Drain = "Let no request use a map after its invalidation has returned (draining) or its fence has signalled (fenced)";
+    private const string Drain =
+        "Let no request use a map after its invalidation has returned (draining) or its fence has signalled (fenced)";
 
     public static bool IsServed(this AccessProblem problem) => problem < AccessProblem.NotMapped;
 
@@ -48,7 +49,8 @@ internal static class AccessProblems
         return stale ? IommuReportKind.Both : IommuReportKind.Fault;
     }
 
-    public static (string Reason, string? Rule, string Remedy) Describe(AccessProblem problem, MappingRecord? record, IommuMode mode) => problem switch
+    public static (string Reason, string? Rule, string Remedy) Describe(
+        AccessProblem problem, MappingRecord? record, IommuMode mode) => problem switch
     {
         AccessProblem.ServedAfterUnmap when mode == IommuMode.Lazy =>
             ("the mapping had ended; an IOTLB entry that was not flushed yet served it", "F7", Drain),
@@ -58,7 +60,10 @@ internal static class AccessProblems
             ("no mapping of the device covers the address; without translation the memory was reached all the same", "F7",
                 "Map the memory for this device before it is used, and unmap it after the last request"),
         AccessProblem.ServedAgainstDirection =>
-            ($"the mapping permits {record?.Direction} only; without translation nothing refused it", "T1", "Map the memory for the direction of the transfer"),
+            (
+                $"the mapping permits {record?.Direction} only; without translation nothing refused it",
+                "T1",
+                "Map the memory for the direction of the transfer"),
         AccessProblem.DeadMemory =>
             ("the memory is dead, its contents were moved while the mapping was live", "F7", Drain),
         AccessProblem.NotMapped when record is not null =>
@@ -71,7 +76,10 @@ internal static class AccessProblems
         AccessProblem.MemoryGone =>
             ("the memory behind the address was freed", "F7", "Free memory only after every mapping of it was unmapped and flushed"),
         AccessProblem.BeyondAddressWidth =>
-            ("the address has more bits than the device drives", null, "Check the address in the command; AddressBits is the device's DMA mask"),
+            (
+                "the address has more bits than the device drives",
+                null,
+                "Check the address in the command; AddressBits is the device's DMA mask"),
         AccessProblem.DeviceRemoved =>
             ("the device was removed", "T11", "Stop the device before its address space is removed"),
         _ => throw new ArgumentOutOfRangeException(nameof(problem), problem, "A report needs a problem."),

@@ -36,7 +36,10 @@ internal sealed class DeviceAddressAllocator
         Add(1, (1UL << (addressBits - PageTable.PageShift)) - 1);
     }
 
-    /// <summary>Takes a range whose first page is congruent to <paramref name="phase"/> modulo <paramref name="alignment"/> (a power of two).</summary>
+    /// <summary>
+    /// Takes a range whose first page is congruent to <paramref name="phase"/> modulo <paramref name="alignment"/> (a power of
+    /// two).
+    /// </summary>
     /// <returns>False when no free range fits, those at rest included.</returns>
     public bool TryAllocate(ulong count, ulong alignment, ulong phase, out ulong first)
     {

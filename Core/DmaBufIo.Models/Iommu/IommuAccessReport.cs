@@ -10,7 +10,9 @@ namespace DmaBufIo.Models.Iommu;
 /// <param name="Device">The device's name.</param>
 /// <param name="Address">First device address concerned, in bytes; the part of the DMA before it was served.</param>
 /// <param name="Length">Bytes concerned: for a fault all that was left of the DMA, otherwise the piece that was served.</param>
-/// <param name="Direction"><see cref="DmaDirection.ToDevice"/>: the device read memory; <see cref="DmaDirection.FromDevice"/>: it wrote.</param>
+/// <param name="Direction">
+/// <see cref="DmaDirection.ToDevice"/>: the device read memory; <see cref="DmaDirection.FromDevice"/>: it wrote.
+/// </param>
 /// <param name="Purpose">What the mapping was for; the ended one for a stale access. Null when none is known for the address.</param>
 /// <param name="Generation">Generation of the map that the mapping belonged to; 0 when it belonged to none.</param>
 /// <param name="Region">Name of the memory region behind the address. Null when none is known.</param>

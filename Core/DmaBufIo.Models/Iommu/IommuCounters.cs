@@ -1,6 +1,9 @@
 namespace DmaBufIo.Models.Iommu;
 
-/// <summary>What a modelled IOMMU has done so far, over all its devices, removed ones included. A snapshot: exact while no device and no host thread is active.</summary>
+/// <summary>
+/// What a modelled IOMMU has done so far, over all its devices, removed ones included. A snapshot: exact while no device and no
+/// host thread is active.
+/// </summary>
 /// <param name="Maps">Mappings made.</param>
 /// <param name="Unmaps">Mappings ended by an unmap; those that a removed device left behind are not among them.</param>
 /// <param name="TableWalks">Walks of a page table, one per IOTLB miss.</param>

@@ -3,7 +3,9 @@ using DmaBufIo.Memory;
 
 namespace DmaBufIo.Models.Iommu;
 
-/// <summary>What the two ends of one device's path to memory share: translation state, shadow record and the gate that guards them.</summary>
+/// <summary>
+/// What the two ends of one device's path to memory share: translation state, shadow record and the gate that guards them.
+/// </summary>
 /// <remarks>
 /// One lock per device covers tables, IOTLB and shadow record, and the device holds it while it moves a piece. That is how an
 /// unmap waits for DMA under way: it cannot take the gate before the piece is done, and once it has it no access begins. Hosts

@@ -10,7 +10,10 @@ public enum IommuReportKind
     /// <summary>The access was refused: the device got an error and no byte was moved from the reported address on.</summary>
     Fault = 1,
 
-    /// <summary>No live mapping stood for the access, or the memory behind it was dead (F7); without <see cref="Fault"/> it was served, as hardware would.</summary>
+    /// <summary>
+    /// No live mapping stood for the access, or the memory behind it was dead (F7); without <see cref="Fault"/> it was served,
+    /// as hardware would.
+    /// </summary>
     Stale = 2,
 
     /// <summary>A stale access that was refused.</summary>

@@ -34,7 +34,10 @@ internal sealed class MappingRecord
 
     public long RegionOffset { get; }
 
-    /// <summary>The memory, as long as an access can be served through this mapping; null afterwards, so that the history keeps no memory allocated.</summary>
+    /// <summary>
+    /// The memory, as long as an access can be served through this mapping; null afterwards, so that the history keeps no memory
+    /// allocated.
+    /// </summary>
     public MemoryRegion? Region { get; set; }
 
     /// <summary>True once it was unmapped, or its device removed.</summary>

@@ -36,7 +36,8 @@ internal sealed class ModelAddressSpace : DmaAddressSpace
     {
         // The gate is ours already only inside a mover: the DMA that this call would have to wait for is its own caller.
         if (Domain.Gate.IsHeldByCurrentThread)
-            throw Refused(Errno.EDEADLK, "unmap was called while this thread moves data of the device", "Unmap from another context", range.Memory);
+            throw Refused(
+                Errno.EDEADLK, "unmap was called while this thread moves data of the device", "Unmap from another context", range.Memory);
         lock (Domain.Gate)
         {
             MappingRecord? record = Domain.Shadow.End(range);
@@ -65,9 +66,14 @@ internal sealed class ModelAddressSpace : DmaAddressSpace
         if (direction is not (DmaDirection.ToDevice or DmaDirection.FromDevice or DmaDirection.Bidirectional))
             throw Refused(Errno.EINVAL, $"{direction} is no direction", "Map to the device, from the device, or both ways", memory);
         if (((memory.Offset | memory.Length) & (long)(PageTable.PageSize - 1)) != 0)
-            throw Refused(Errno.EINVAL, $"offset and length are not multiples of {Granularity}", "Map whole pages and use a part of them", memory);
+            throw Refused(
+                Errno.EINVAL, $"offset and length are not multiples of {Granularity}", "Map whole pages and use a part of them", memory);
         if (memory.Length <= 0 || memory.Offset < 0 || memory.Offset > memory.Region.Length - memory.Length)
-            throw Refused(Errno.EINVAL, $"the range is empty or leaves its region of {memory.Region.Length} bytes", "Map a range inside the region", memory);
+            throw Refused(
+                Errno.EINVAL,
+                $"the range is empty or leaves its region of {memory.Region.Length} bytes",
+                "Map a range inside the region",
+                memory);
     }
 
     private DmaBufIoException Refused(Errno errno, string problem, string remedy, in MemoryRange memory, string? rule = null) =>

@@ -92,7 +92,9 @@ public sealed class ModelIommu : IDmaFabric, IDisposable
         }
     }
 
-    /// <summary>The first 1000 leaked mappings as text, with device, purpose, generation, region and device addresses: a snapshot.</summary>
+    /// <summary>
+    /// The first 1000 leaked mappings as text, with device, purpose, generation, region and device addresses: a snapshot.
+    /// </summary>
     public IReadOnlyList<string> LeakedMappingDescriptions
     {
         get
@@ -116,21 +118,37 @@ public sealed class ModelIommu : IDmaFabric, IDisposable
                 : new TranslatingDomain(this, deviceName, _memory);
             var space = new ModelAddressSpace(domain);
             if (!_spaces.TryAdd(deviceName, space))
-                throw new DmaBufIoException(Errno.EEXIST, "Iommu", deviceName, "a device of this name is behind the IOMMU already", "Give each device its own name");
+                throw new DmaBufIoException(
+                    Errno.EEXIST,
+                    "Iommu",
+                    deviceName,
+                    "a device of this name is behind the IOMMU already",
+                    "Give each device its own name");
             return (space, new ModelDmaPort(domain, _log));
         }
     }
 
     /// <inheritdoc/>
-    /// <remarks>Waits for a DMA of the device that is moving a piece. Mappings that are still live are counted as leaked. Removing a device twice does nothing.</remarks>
-    /// <exception cref="DmaBufIoException">The space was not made by this IOMMU (<c>EINVAL</c>), or the caller moves data of the device (<c>EDEADLK</c>).</exception>
+    /// <remarks>
+    /// Waits for a DMA of the device that is moving a piece. Mappings that are still live are counted as leaked. Removing a
+    /// device twice does nothing.
+    /// </remarks>
+    /// <exception cref="DmaBufIoException">
+    /// The space was not made by this IOMMU (<c>EINVAL</c>), or the caller moves data of the device (<c>EDEADLK</c>).
+    /// </exception>
     public void RemoveDevice(DmaAddressSpace space)
     {
         if (space is not ModelAddressSpace own || own.Domain.Owner != this)
-            throw new DmaBufIoException(Errno.EINVAL, "Iommu", space.Name, "the address space is not of this IOMMU", "Remove a device where it was added");
+            throw new DmaBufIoException(
+                Errno.EINVAL, "Iommu", space.Name, "the address space is not of this IOMMU", "Remove a device where it was added");
         IommuDomain domain = own.Domain;
         if (domain.Gate.IsHeldByCurrentThread)
-            throw new DmaBufIoException(Errno.EDEADLK, "Iommu", space.Name, "the device is removed by the thread that moves its data", "Remove it from another context");
+            throw new DmaBufIoException(
+                Errno.EDEADLK,
+                "Iommu",
+                space.Name,
+                "the device is removed by the thread that moves its data",
+                "Remove it from another context");
         List<MappingRecord> left;
         lock (domain.Gate)
         {
@@ -151,7 +169,10 @@ public sealed class ModelIommu : IDmaFabric, IDisposable
         }
     }
 
-    /// <summary>Lazy mode: flushes the IOTLBs of all devices that have unmapped ranges waiting; from then on no old address is served. Does nothing in the other modes.</summary>
+    /// <summary>
+    /// Lazy mode: flushes the IOTLBs of all devices that have unmapped ranges waiting; from then on no old address is served.
+    /// Does nothing in the other modes.
+    /// </summary>
     public void Flush()
     {
         foreach (ModelAddressSpace space in Spaces())

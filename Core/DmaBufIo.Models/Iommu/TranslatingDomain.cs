@@ -137,7 +137,8 @@ internal sealed class TranslatingDomain : IommuDomain
 
         // Table, memory bus and shadow record are kept apart, so that a slip in one does not go unnoticed.
         MappingRecord? record = Shadow.Live.Find(address);
-        if (record is null || !Physical.TryFind(PageTable.PhysicalOf(leaf), out MemoryRegion? region, out long offset) || region != record.Region)
+        bool known = Physical.TryFind(PageTable.PhysicalOf(leaf), out MemoryRegion? region, out long offset);
+        if (record is null || !known || region != record.Region)
             throw new InvalidOperationException($"IOMMU of {DeviceName}: the table maps 0x{address:x}, the shadow record says {record}.");
         index = _iotlb.Insert(address, pageShift);
         ref Iotlb.Line line = ref _iotlb[index];

@@ -51,10 +51,17 @@ internal sealed class Bench : IDisposable
             BinaryPrimitives.WriteInt64LittleEndian(bytes[i..], i);
     }
 
-    public DeviceRange Map(MemoryRegion region, long firstPage, long pages, DmaDirection direction = DmaDirection.Bidirectional, string purpose = "buffer", long generation = 1) =>
+    public DeviceRange Map(
+        MemoryRegion region,
+        long firstPage,
+        long pages,
+        DmaDirection direction = DmaDirection.Bidirectional,
+        string purpose = "buffer",
+        long generation = 1) =>
         Space.Map(new MemoryRange(region, firstPage * Page, pages * Page), direction, purpose, generation);
 
-    public DeviceRange Map(MemoryRegion region, DmaDirection direction = DmaDirection.Bidirectional, string purpose = "buffer", long generation = 1) =>
+    public DeviceRange Map(
+        MemoryRegion region, DmaDirection direction = DmaDirection.Bidirectional, string purpose = "buffer", long generation = 1) =>
         Space.Map(new MemoryRange(region, 0, region.Length), direction, purpose, generation);
 
     public Errno Read(ulong address, int length = 8) => Port.Read(address, new byte[length]);

@@ -7,7 +7,7 @@ namespace DmaBufIo.Models.Tests.Iommu;
 
 public class ConcurrencyTests
 {
-    private static readonly TimeSpan s_tooLong = TimeSpan.FromSeconds(30);
+    private static TimeSpan TooLong => TimeSpan.FromSeconds(30);
 
     [Theory]
     [InlineData(IommuMode.Strict)]
@@ -29,10 +29,10 @@ public class ConcurrencyTests
         mover.During = () =>
         {
             host.Start();
-            return SpinWait.SpinUntil(() => host.ThreadState is ThreadState.WaitSleepJoin or ThreadState.Stopped, s_tooLong);
+            return SpinWait.SpinUntil(() => host.ThreadState is ThreadState.WaitSleepJoin or ThreadState.Stopped, TooLong);
         };
         Assert.Equal(Errno.Ok, bench.Port.Transfer(range.Address, 4096, DmaDirection.FromDevice, mover));
-        Assert.True(host.Join(s_tooLong), "unmap did not return after the DMA had ended");
+        Assert.True(host.Join(TooLong), "unmap did not return after the DMA had ended");
         Assert.True(movedBeforeReturn, "unmap returned while the device was still moving data");
         bench.AssertClean();
     }
@@ -71,7 +71,7 @@ public class ConcurrencyTests
             {
                 var host = new Thread(() => other.Unmap(other.Map(new MemoryRange(region, 0, 4096), DmaDirection.ToDevice, "other")));
                 host.Start();
-                return host.Join(s_tooLong);
+                return host.Join(TooLong);
             },
         };
         Assert.Equal(Errno.Ok, bench.Port.Transfer(range.Address, 8, DmaDirection.FromDevice, mover));
@@ -120,7 +120,7 @@ public class ConcurrencyTests
         finally
         {
             Volatile.Write(ref stop, true);
-            Assert.True(device.Join(s_tooLong));
+            Assert.True(device.Join(TooLong));
         }
 
         Assert.Equal(0, unexpected);
@@ -131,7 +131,7 @@ public class ConcurrencyTests
         void AwaitAttempts(long more)
         {
             long until = Volatile.Read(ref attempts) + more;
-            Assert.True(SpinWait.SpinUntil(() => Volatile.Read(ref attempts) >= until, s_tooLong), "the device made no progress");
+            Assert.True(SpinWait.SpinUntil(() => Volatile.Read(ref attempts) >= until, TooLong), "the device made no progress");
         }
     }
 
@@ -164,12 +164,12 @@ public class ConcurrencyTests
             DeviceRange range = bench.Map(region);
             Volatile.Write(ref target, range.Address);
             long until = Volatile.Read(ref attempts) + 2;
-            Assert.True(SpinWait.SpinUntil(() => Volatile.Read(ref attempts) >= until, s_tooLong), "the device made no progress");
+            Assert.True(SpinWait.SpinUntil(() => Volatile.Read(ref attempts) >= until, TooLong), "the device made no progress");
             bench.Space.Unmap(range);
         }
 
         Volatile.Write(ref stop, true);
-        Assert.True(device.Join(s_tooLong));
+        Assert.True(device.Join(TooLong));
         Assert.Equal(0, unexpected);
         Assert.True(bench.Iommu.StaleAccesses > 0);
         Assert.Equal(0, bench.Iommu.LiveMappings);

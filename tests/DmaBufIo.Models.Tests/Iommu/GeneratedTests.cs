@@ -67,7 +67,9 @@ public class GeneratedTests
                 long offset = random.NextInt64(range.Length - 8);
                 int length = (int)Math.Min(range.Length - offset, random.Next(1, 20_000));
                 Assert.Equal(Errors.Errno.Ok, bench.Port.Read(range.Address + (ulong)offset, probe.AsSpan(0, length)));
-                Assert.True(region.Span(range.Memory.Offset + offset, length).SequenceEqual(probe.AsSpan(0, length)), $"seed {Seed}, step {i}, {range.Memory}, {offset}+{length}");
+                Assert.True(
+                    region.Span(range.Memory.Offset + offset, length).SequenceEqual(probe.AsSpan(0, length)),
+                    $"seed {Seed}, step {i}, {range.Memory}, {offset}+{length}");
             }
         }
 

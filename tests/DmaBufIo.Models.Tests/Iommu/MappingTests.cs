@@ -18,7 +18,8 @@ public class MappingTests
         {
             using var bench = new Bench(mode);
             MemoryRegion region = bench.Region(4);
-            var error = Assert.Throws<DmaBufIoException>(() => bench.Space.Map(new MemoryRange(region, offset, length), DmaDirection.ToDevice, "odd"));
+            var error = Assert.Throws<DmaBufIoException>(() => bench.Space.Map(
+                new MemoryRange(region, offset, length), DmaDirection.ToDevice, "odd"));
             Assert.Equal(Errno.EINVAL, error.Errno);
             Assert.Equal(0, bench.Iommu.LiveMappings);
         }
@@ -34,7 +35,8 @@ public class MappingTests
     {
         using var bench = new Bench(IommuMode.Strict);
         MemoryRegion region = bench.Region(4);
-        var error = Assert.Throws<DmaBufIoException>(() => bench.Space.Map(new MemoryRange(region, offset, length), DmaDirection.ToDevice, "odd"));
+        var error = Assert.Throws<DmaBufIoException>(() => bench.Space.Map(
+            new MemoryRange(region, offset, length), DmaDirection.ToDevice, "odd"));
         Assert.Equal(Errno.EINVAL, error.Errno);
     }
 

@@ -75,7 +75,8 @@ internal sealed class ReferenceModel : IDisposable
 
     public void Dispose() => _bench.Dispose();
 
-    private static bool Covers(DeviceRange range, ulong address) => address >= range.Address && address < range.Address + (ulong)range.Length;
+    private static bool Covers(DeviceRange range, ulong address) =>
+        address >= range.Address && address < range.Address + (ulong)range.Length;
 
     private void Map(Random choice)
     {
@@ -224,7 +225,8 @@ internal sealed class ReferenceModel : IDisposable
             ulong at = address + (ulong)done;
             DeviceRange range = _live.Find(l => Covers(l, at))!;
             int count = (int)Math.Min((ulong)(good - done), range.Address + (ulong)range.Length - at);
-            Span<byte> expected = _expected[Array.IndexOf(_regions, range.Memory.Region)].AsSpan((int)(range.Memory.Offset + (long)(at - range.Address)), count);
+            Span<byte> expected = _expected[Array.IndexOf(_regions, range.Memory.Region)].AsSpan(
+                (int)(range.Memory.Offset + (long)(at - range.Address)), count);
             if (access == DmaDirection.ToDevice)
                 Assert.True(expected.SequenceEqual(data.AsSpan(done, count)), what);
             else

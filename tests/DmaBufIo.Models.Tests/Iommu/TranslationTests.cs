@@ -192,7 +192,9 @@ public class TranslationTests
         Errno status = other.Read(range.Address, new byte[8]);
         IommuAccessReport report = bench.SingleReport();
         Assert.Equal("nvme1", report.Device);
-        Assert.Equal(mode == IommuMode.Passthrough ? (Errno.Ok, IommuReportKind.Stale) : (Errno.EFAULT, IommuReportKind.Fault), (status, report.Kind));
+        Assert.Equal(
+            mode == IommuMode.Passthrough ? (Errno.Ok, IommuReportKind.Stale) : (Errno.EFAULT, IommuReportKind.Fault),
+            (status, report.Kind));
         Assert.Null(report.Purpose);
     }
 
@@ -220,6 +222,21 @@ public class TranslationTests
                 bench.Port.Transfer(address, block.Length, DmaDirection.ToDevice, mover);
             }
         }
+    }
+
+    [Fact]
+    public void Tables_that_become_empty_are_used_again()
+    {
+        // Addresses march on through the address space, so that each mapping needs a table that no earlier one used.
+        using var bench = new Bench(new ModelIommuOptions { ReuseDelay = 1_000_000, HistoryLength = 16 });
+        MemoryRegion region = bench.Region(511);
+        const int Count = 3000;
+        bench.Space.Unmap(bench.Map(region));
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < Count; i++)
+            bench.Space.Unmap(bench.Map(region));
+        long perMapping = (GC.GetAllocatedBytesForCurrentThread() - before) / Count;
+        Assert.True(perMapping < 1000, $"{perMapping} bytes per mapping: a table of 4096 bytes for each is not given back");
     }
 
     [Theory]
