@@ -9,11 +9,11 @@ internal sealed class NvmeHost : IDisposable
     internal const int AdminEntries = 32;
     private HostQueue? _admin;
 
-    internal NvmeHost(NvmeModelOptions? options = null, bool enable = true, int mps = 0)
+    internal NvmeHost(NvmeModelOptions? options = null, bool enable = true, int mps = 0, Stores.INamespaceStore? store = null)
     {
         Options = options ?? new NvmeModelOptions { SizeBytes = 1 << 20, OwnThread = false };
         Fabric = new TestFabric();
-        Model = new NvmeControllerModel(Options, Fabric);
+        Model = store is null ? new NvmeControllerModel(Options, Fabric) : new NvmeControllerModel(Options, Fabric, store);
         PageSize = 4096 << mps;
         if (enable)
             Enable(mps);

@@ -38,14 +38,17 @@ public sealed partial class NvmeControllerModel : PciFunction
     /// <param name="fabric">Where it gets its path to memory from; it leaves the fabric when it is disposed.</param>
     /// <exception cref="DmaBufIoException">An option is out of range (<c>EINVAL</c>), or the file is missing (<c>ENOENT</c>), a directory (<c>EISDIR</c>) or not accessible (<c>EACCES</c>).</exception>
     public NvmeControllerModel(NvmeModelOptions options, IDmaFabric fabric)
+        : this(options, fabric, OpenStore(options))
     {
-        options.Validate();
+    }
+
+    internal NvmeControllerModel(NvmeModelOptions options, IDmaFabric fabric, INamespaceStore store)
+    {
         _options = options;
         _fabric = fabric;
-        INamespaceStore store = options.Path is null ? new MemoryNamespaceStore(RoundUp(options.SizeBytes!.Value)) : FileNamespaceStore.Open(options);
         try
         {
-            long blocks = RoundUp(options.SizeBytes ?? store.Length) / options.LbaSize;
+            long blocks = RoundUp(options, options.SizeBytes ?? store.Length) / options.LbaSize;
             _namespace = new NamespaceFacts((ulong)blocks, options.LbaSize == 512 ? 9 : 12, options.ReadOnly, IdentityOf(options));
             (_space, _port) = fabric.AddDevice(options.Name);
         }
@@ -187,11 +190,17 @@ public sealed partial class NvmeControllerModel : PciFunction
         return new Guid(hash[..16], bigEndian: true);
     }
 
-    private long RoundUp(long bytes)
+    private static INamespaceStore OpenStore(NvmeModelOptions options)
     {
-        if (bytes > long.MaxValue - _options.LbaSize)
-            throw new DmaBufIoException(Errno.EOVERFLOW, Layer, Name, "the namespace is too large", "Ask for less", range: $"0+{bytes}");
-        return Math.Max(1, (bytes + _options.LbaSize - 1) / _options.LbaSize) * _options.LbaSize;
+        options.Validate();
+        return options.Path is null ? new MemoryNamespaceStore(RoundUp(options, options.SizeBytes!.Value)) : FileNamespaceStore.Open(options);
+    }
+
+    private static long RoundUp(NvmeModelOptions options, long bytes)
+    {
+        if (bytes > long.MaxValue - options.LbaSize)
+            throw new DmaBufIoException(Errno.EOVERFLOW, Layer, options.Name, "the namespace is too large", "Ask for less", range: $"0+{bytes}");
+        return Math.Max(1, (bytes + options.LbaSize - 1) / options.LbaSize) * options.LbaSize;
     }
 
     private void RecordStoreError(Errno errno, byte opcode, int queue, int command, long position, long length)
