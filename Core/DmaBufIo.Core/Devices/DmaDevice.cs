@@ -10,6 +10,8 @@ namespace DmaBufIo.Devices;
 public sealed class DmaDevice
 {
     private static long s_lastId;
+    private readonly Lock _lock = new();
+    private readonly List<IDeviceMaps> _holders = [];
     private volatile bool _removed;
 
     /// <summary>Creates the identity; called by the driver that probes the hardware.</summary>
@@ -34,6 +36,46 @@ public sealed class DmaDevice
     /// <summary>True once the device is gone; it never comes back under this identity (T11).</summary>
     public bool IsRemoved => _removed;
 
+    /// <summary>Someone has maps for this device from now on.</summary>
+    /// <param name="holder">Told when the device is reset or removed.</param>
+    public void AddHolder(IDeviceMaps holder)
+    {
+        lock (_lock)
+            _holders.Add(holder);
+    }
+
+    /// <summary>Ends one <see cref="AddHolder"/>.</summary>
+    /// <param name="holder">The holder.</param>
+    public void RemoveHolder(IDeviceMaps holder)
+    {
+        lock (_lock)
+            _holders.Remove(holder);
+    }
+
+    /// <summary>
+    /// Reset: kills every live map for this device and does not wait; the next request makes a new one (T11). Call it after the requests in
+    /// flight were cancelled. Not in completion context.
+    /// </summary>
+    public void KillMaps()
+    {
+        foreach (IDeviceMaps holder in Holders())
+            holder.KillMaps();
+    }
+
+    /// <summary>
+    /// Removal: marks the device gone, kills every map for it and waits until all are unmapped (T11). Call it after the requests in flight were
+    /// cancelled: a request that nobody ends would be waited for for ever. Not while holding a reservation lock.
+    /// </summary>
+    public void Remove()
+    {
+        MarkRemoved();
+        IDeviceMaps[] holders = Holders();
+        foreach (IDeviceMaps holder in holders)
+            holder.KillMaps();
+        foreach (IDeviceMaps holder in holders)
+            holder.WaitUnmapped();
+    }
+
     /// <summary>Marks the device gone. From now on no token maps for it: they answer <c>ENODEV</c> (T11). Idempotent.</summary>
     public void MarkRemoved() => _removed = true;
 
@@ -48,4 +90,20 @@ public sealed class DmaDevice
 
     /// <inheritdoc/>
     public override string ToString() => Name;
+
+    private IDeviceMaps[] Holders()
+    {
+        lock (_lock)
+            return [.. _holders.Distinct()];
+    }
+}
+
+/// <summary>Whoever has maps for a device: a token.</summary>
+public interface IDeviceMaps
+{
+    /// <summary>Kills the live map, if there is one, and does not wait.</summary>
+    void KillMaps();
+
+    /// <summary>Waits until no map is left, live or killed.</summary>
+    void WaitUnmapped();
 }

@@ -117,6 +117,13 @@ public sealed partial class NvmeControllerModel : PciFunction
     /// <summary>Failures of the file behind the namespace, oldest first: a copy, of the first 1,000. Any thread.</summary>
     public IReadOnlyList<NvmeStoreError> StoreErrors => _storeErrors.Snapshot();
 
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> Problems =>
+    [
+        .. _storeErrors.Snapshot().Select(e => $"{Name}: the storage answered {e.Errno} for bytes {e.Position}+{e.Length}"),
+        .. _violations.Snapshot().Select(v => $"{Name}: {v.Problem} (rule {v.Rule}, opcode 0x{v.Opcode:x2}, queue {v.QueueId}, command {v.CommandId}, address 0x{v.Address:x})"),
+    ];
+
     /// <summary>Number of store failures, also of those that <see cref="StoreErrors"/> had no room for.</summary>
     public long StoreErrorCount => _storeErrors.Total;
 

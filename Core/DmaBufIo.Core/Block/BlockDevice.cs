@@ -1,0 +1,63 @@
+using DmaBufIo.Dma;
+using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
+using DmaBufIo.Io;
+using DmaBufIo.Tokens;
+
+namespace DmaBufIo.Block;
+
+/// <summary>Something with numbered sectors: a namespace of a controller, a RAID set. The token operation belongs here, not to the queue, so that stacking devices can have it (B6).</summary>
+public abstract class BlockDevice
+{
+    /// <summary>A name for messages, for example "nvme0n1".</summary>
+    public abstract string Name { get; }
+
+    /// <summary>Size in bytes, a multiple of the logical block size.</summary>
+    public abstract long Capacity { get; }
+
+    /// <summary>What it accepts in one bio.</summary>
+    public abstract QueueLimits Limits { get; }
+
+    /// <summary>True when writes are refused (<c>EROFS</c>).</summary>
+    public virtual bool IsReadOnly => false;
+
+    /// <summary>True once the device is gone: bios end with <c>ENODEV</c>.</summary>
+    public abstract bool IsRemoved { get; }
+
+    /// <summary>One line for people: model, serial number, what it stands on.</summary>
+    public abstract string Description { get; }
+
+    /// <summary>Opens a queue for a context. May sleep.</summary>
+    /// <param name="context">Whose current owner alone uses the queue.</param>
+    /// <param name="bios">The context's bios.</param>
+    /// <param name="depth">How many bios the caller wants in flight; the device may give less.</param>
+    /// <returns>The queue; the caller disposes it after its bios have ended.</returns>
+    /// <exception cref="DmaBufIoException">The device is gone (<c>ENODEV</c>) or has no queue left (<c>EBUSY</c>).</exception>
+    public abstract BlockQueue OpenQueue(IoContext context, BioPool bios, int depth);
+
+    /// <summary>The token operation: the driver's part of a registration of a buffer (T1). Devices that cannot take registered buffers leave it out.</summary>
+    /// <param name="buffer">The buffer.</param>
+    /// <param name="direction">The transfers.</param>
+    /// <returns>The driver's part, not set up yet; null when the device has no such operation.</returns>
+    public virtual TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) => null;
+}
+
+/// <summary>A device's queue for one context. All members are called by the context's current owner; none may sleep but <see cref="Dispose"/>.</summary>
+public abstract class BlockQueue : IDisposable
+{
+    /// <summary>Takes bios, in order. Each obeys the device's limits. A bio that fails at once is taken too, and ends with its error (N6).</summary>
+    /// <param name="bios">The bios.</param>
+    /// <returns>How many were taken; the others stay the caller's: there is no room for them now.</returns>
+    public abstract int Submit(ReadOnlySpan<BioHandle> bios);
+
+    /// <summary>Tells the device about everything taken since the last call: one doorbell for the batch.</summary>
+    public abstract void Commit();
+
+    /// <summary>Ends the bios that the device has completed (<see cref="BioPool.End"/>).</summary>
+    /// <param name="max">At most this many.</param>
+    /// <returns>How many.</returns>
+    public abstract int Poll(int max);
+
+    /// <summary>Closes the queue. No bio is in flight. May sleep.</summary>
+    public abstract void Dispose();
+}

@@ -1,0 +1,20 @@
+namespace DmaBufIo.Diagnostics;
+
+/// <summary>Totals of the process since its start: rare events only; requests are counted by their rings.</summary>
+public static class Counters
+{
+    /// <summary>Maps made by tokens.</summary>
+    public static Counter Maps { get; } = new();
+
+    /// <summary>Maps given up again.</summary>
+    public static Counter Unmaps { get; } = new();
+
+    /// <summary>Tokens created.</summary>
+    public static Counter Tokens { get; } = new();
+
+    /// <summary>Tokens whose release has finished.</summary>
+    public static Counter TokensReleased { get; } = new();
+
+    /// <summary>Driver callbacks that threw where nobody can be told.</summary>
+    public static Counter DriverFaults { get; } = new();
+}

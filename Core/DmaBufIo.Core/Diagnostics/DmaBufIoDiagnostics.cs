@@ -1,0 +1,67 @@
+namespace DmaBufIo.Diagnostics;
+
+/// <summary>Looks into the framework while it runs. A hang tells nothing by itself: this tells who holds, who waits, and since when.</summary>
+public static class DmaBufIoDiagnostics
+{
+    private static long s_thresholdMilliseconds = 1000;
+
+    /// <summary>Raised once per wait that lasts longer than <see cref="WaitThreshold"/>, on the waiting thread. Handlers must not block.</summary>
+    public static event Action<LongWait>? LongWaitDetected;
+
+    /// <summary>Raised when a driver's callback threw where nobody can be told: unmapping, release. Core goes on; what the driver held may be leaked.</summary>
+    public static event Action<DriverFault>? DriverFaulted;
+
+    /// <summary>How long a thread may wait inside Core before <see cref="LongWaitDetected"/> is raised. One second at first; at least one millisecond.</summary>
+    public static TimeSpan WaitThreshold
+    {
+        get => TimeSpan.FromMilliseconds(Volatile.Read(ref s_thresholdMilliseconds));
+        set => Volatile.Write(ref s_thresholdMilliseconds, Math.Max(1, (long)value.TotalMilliseconds));
+    }
+
+    /// <summary>
+    /// Every reservation lock with holder and waiters, unsignalled fences, tokens with their live map, users and age of the oldest request,
+    /// killed maps and what keeps them. Safe from any thread at any time, also while everything else hangs: it takes no lock that is held across a wait.
+    /// </summary>
+    public static Snapshot Snapshot()
+    {
+        var builder = new SnapshotBuilder();
+        ISnapshotSource[] sources = SnapshotRegistry.All();
+
+        // Rings first: tokens report the ages that the rings know.
+        foreach (ISnapshotSource source in sources)
+        {
+            if (source is IRequestSource)
+                source.Describe(builder);
+        }
+
+        foreach (ISnapshotSource source in sources)
+        {
+            if (source is not IRequestSource)
+                source.Describe(builder);
+        }
+
+        return new Snapshot([.. builder.Locks], [.. builder.Fences], [.. builder.Tokens], [.. builder.KilledMaps], [.. builder.Waits]);
+    }
+
+    internal static void Report(LongWait wait) => LongWaitDetected?.Invoke(wait);
+
+    internal static void Report(DriverFault fault)
+    {
+        Counters.DriverFaults.Add();
+        DriverFaulted?.Invoke(fault);
+    }
+}
+
+/// <summary>A source that knows requests; described before the others.</summary>
+public interface IRequestSource : ISnapshotSource;
+
+/// <summary>A wait that has passed the threshold.</summary>
+/// <param name="Thread">The waiting thread.</param>
+/// <param name="WaitsFor">What it waits for, with the holder where there is one.</param>
+/// <param name="Waited">How long so far.</param>
+public sealed record LongWait(string Thread, string WaitsFor, TimeSpan Waited);
+
+/// <summary>A driver's callback that threw.</summary>
+/// <param name="Callback">Which callback of which object.</param>
+/// <param name="Exception">What it threw.</param>
+public sealed record DriverFault(string Callback, Exception Exception);

@@ -1,0 +1,177 @@
+using System.Diagnostics;
+using DmaBufIo.Errors;
+using DmaBufIo.Sync;
+
+namespace DmaBufIo.Io;
+
+/// <summary>
+/// What one ring owns alone: its slot in every request gate, its counters, and the right to work its queues. One thread at a time works a
+/// context; a thread that drains a map may borrow it to reap completions that nobody else would (T14).
+/// </summary>
+/// <remarks>
+/// Protocol of ownership, a lock biased towards the owner so that the request path needs no interlocked instruction.
+/// <code>
+///   owner:    active = 1                 visitor:  (one at a time, under the visitors' mutex)
+///             read visiting                         visiting = true
+///               true: active = 0, wait,             process-wide barrier
+///                     start again                   wait until active = 0; work; visiting = false
+/// </code>
+/// The visitor's barrier stands for both fences, as in the request gate: an owner whose store came before it is seen as active and waited for;
+/// one whose store came after it sees the visitor and steps back. The owner's active stretches never sleep: before anything that may sleep it
+/// leaves (<see cref="Leave"/>), so a visitor waits a bounded time, and an owner that is idle, blocked or itself the visitor is not waited for at all.
+/// </remarks>
+public sealed class IoContext : IDisposable
+{
+    private readonly WaitQueue _handOver = new();
+    private readonly SleepingMutex _visitors;
+    private readonly List<IPollable> _pollables = [];
+    private readonly long _number = SchedulePoint.NewObject();
+    private int _active;
+    private volatile bool _visiting;
+    private Thread? _ownerThread;
+
+    /// <summary>Creates a context with the lowest free slot.</summary>
+    /// <param name="name">A name for messages, for example the ring's.</param>
+    public IoContext(string name)
+    {
+        Name = name;
+        _visitors = new SleepingMutex($"visit of context {name}");
+        Slot = ContextTable.Add(this);
+    }
+
+    /// <summary>A name for messages.</summary>
+    public string Name { get; }
+
+    /// <summary>The context's slot in request gates, from 0.</summary>
+    public int Slot { get; }
+
+    /// <summary>Counts of this context; written by its current owner only.</summary>
+    public IoCounters Counters { get; } = new();
+
+    /// <summary>Milliseconds since some fixed moment, as of the last batch: the age of requests is counted from it without asking the clock per request.</summary>
+    public long Now { get; private set; } = Environment.TickCount64;
+
+    /// <summary>True while the owner is inside a batch.</summary>
+    public bool IsActive => Volatile.Read(ref _active) != 0;
+
+    /// <summary>Begins a batch of the owner. Plain store, plain load; sleeps only when a visitor is working the context.</summary>
+    /// <exception cref="InvalidOperationException">Another thread is inside: a context is used by one thread at a time.</exception>
+    public void Enter()
+    {
+        if (SchedulePoint.Enabled)
+            SchedulePoint.Reach(StepKind.Ownership, _number);
+        if (_active != 0)
+            throw new InvalidOperationException($"Context {Name} is in use by another thread or from within its own callbacks; a ring is used by one thread at a time.");
+        Volatile.Write(ref _active, 1);
+        if (_visiting)
+            EnterSlow();
+        _ownerThread = Thread.CurrentThread;
+        Now = Environment.TickCount64;
+        NoSleepContext.Enter();
+    }
+
+    /// <summary>Ends a batch of the owner, or interrupts it before something that may sleep.</summary>
+    public void Leave()
+    {
+        if (SchedulePoint.Enabled)
+            SchedulePoint.Reach(StepKind.Ownership, _number);
+        NoSleepContext.Leave();
+        Volatile.Write(ref _active, 0);
+
+        // The store above and this load may pass each other; the visitor's barrier comes before it looks, so one of the two sees the other.
+        if (_visiting)
+            _handOver.WakeAll();
+    }
+
+    /// <summary>Makes the queues of an object reachable for visitors.</summary>
+    /// <param name="pollable">Polled by visitors until removed.</param>
+    public void AddPollable(IPollable pollable)
+    {
+        lock (_pollables)
+            _pollables.Add(pollable);
+    }
+
+    /// <summary>Ends <see cref="AddPollable"/>.</summary>
+    /// <param name="pollable">The object.</param>
+    public void RemovePollable(IPollable pollable)
+    {
+        lock (_pollables)
+            _pollables.Remove(pollable);
+    }
+
+    /// <summary>
+    /// Borrows the context: waits for its owner's batch to end, keeps the owner out, and runs <paramref name="work"/> in its place. Not from
+    /// the owner's own batch. The work may not sleep.
+    /// </summary>
+    /// <param name="work">What to do as the owner: reap, cancel.</param>
+    /// <exception cref="DmaBufIoException">Called where the thread may not sleep (T15).</exception>
+    public void Visit(Action work)
+    {
+        NoSleepContext.AssertMaySleep($"visit of context {Name}");
+        if (_visitors.Lock() != Errno.Ok)
+            throw new DmaBufIoException(Errno.EDEADLK, "Io", Name, "the thread visits this context already", "Do not drain from within a visit", rule: "T14");
+        try
+        {
+            _visiting = true;
+            RequestGate.Barrier();
+            _handOver.Wait(() => Volatile.Read(ref _active) == 0, new WaitReason($"batch of context {Name}", () => $"owner {(_ownerThread is { } t ? Parker.NameOf(t) : "unknown")}"));
+            NoSleepContext.Enter();
+            try
+            {
+                work();
+            }
+            finally
+            {
+                NoSleepContext.Leave();
+            }
+        }
+        finally
+        {
+            _visiting = false;
+            _handOver.WakeAll();
+            _visitors.Unlock();
+        }
+    }
+
+    /// <summary>Visits the context and reaps its queues, so that references held by completed requests are dropped (T14).</summary>
+    public void ReapAsVisitor() => Visit(PollAll);
+
+    /// <summary>Gives the slot back. The owner has drained its requests.</summary>
+    public void Dispose() => ContextTable.Remove(this);
+
+    private void PollAll()
+    {
+        for (int i = 0; ; i++)
+        {
+            IPollable pollable;
+            lock (_pollables)
+            {
+                if (i >= _pollables.Count)
+                    return;
+                pollable = _pollables[i];
+            }
+
+            pollable.PollAsVisitor();
+        }
+    }
+
+    private void EnterSlow()
+    {
+        while (_visiting)
+        {
+            Volatile.Write(ref _active, 0);
+            _handOver.WakeAll();
+            _handOver.Wait(() => !_visiting, new WaitReason($"visitor of context {Name}"));
+            Volatile.Write(ref _active, 1);
+
+            // Store, then load, against a visitor that may have begun meanwhile: its barrier orders the two, as in Enter.
+        }
+    }
+}
+
+/// <summary>Queues that a visitor of a context may reap.</summary>
+public interface IPollable
+{
+    /// <summary>Reaps completions and drops the references of finished requests; leaves them to be collected by the owner. Does not sleep, runs no application code.</summary>
+    void PollAsVisitor();
+}

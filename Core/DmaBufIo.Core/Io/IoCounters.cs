@@ -1,0 +1,20 @@
+namespace DmaBufIo.Io;
+
+/// <summary>Totals of one context. Written by its owner only, plain; another thread that reads them may see values that are a moment old.</summary>
+public sealed class IoCounters
+{
+    /// <summary>Requests submitted.</summary>
+    public long Requests { get; set; }
+
+    /// <summary>Requests completed.</summary>
+    public long Completed { get; set; }
+
+    /// <summary>Requests completed with an error.</summary>
+    public long Failed { get; set; }
+
+    /// <summary>Bytes moved by completed requests.</summary>
+    public long Bytes { get; set; }
+
+    /// <summary>Requests that were sent back before their first child and issued again: map killed, no tag, no bio (T16, R4).</summary>
+    public long Reissued { get; set; }
+}

@@ -1,0 +1,108 @@
+using DmaBufIo.Block;
+using DmaBufIo.DmaBufs;
+using DmaBufIo.Native;
+using DmaBufIo.Pci;
+
+namespace DmaBufIo.Plugins;
+
+/// <summary>Makes PCI functions for a word of the topology grammar: a device model from a file, a real device from its address.</summary>
+public interface IPciFunctionFactory
+{
+    /// <summary>The word, lower case, for example "nvme".</summary>
+    string Word { get; }
+
+    /// <summary>Makes the function; the host then looks for a driver that matches its identity.</summary>
+    /// <param name="expression">The node with this word.</param>
+    /// <param name="readOnly">True when the host will only read: open the storage without write access.</param>
+    /// <returns>The function; the caller owns it.</returns>
+    /// <exception cref="Errors.DmaBufIoException">The file cannot be opened, an option is wrong.</exception>
+    PciFunction Create(DeviceExpression expression, bool readOnly);
+}
+
+/// <summary>A driver for PCI functions, as the bus sees it.</summary>
+public interface IPciDriver
+{
+    /// <summary>The driver's name, for messages.</summary>
+    string Name { get; }
+
+    /// <summary>True when the driver handles functions of this identity.</summary>
+    /// <param name="identity">From configuration space.</param>
+    bool Matches(in PciIdentity identity);
+
+    /// <summary>Binds the driver to a function: resets and initialises it and finds its block devices.</summary>
+    /// <param name="function">The function; on success the binding owns it, on failure the caller keeps it.</param>
+    /// <param name="name">A name for the device, unique in the host, for example "nvme0".</param>
+    /// <returns>The binding; dispose it to remove the device.</returns>
+    /// <exception cref="Errors.DmaBufIoException">The function does not answer as it should (<c>EIO</c>, <c>ETIMEDOUT</c>, <c>ENODEV</c>).</exception>
+    IPciBinding Probe(PciFunction function, string name);
+}
+
+/// <summary>A driver bound to a PCI function. Disposing removes the device: in-flight requests end with an error, tokens answer <c>ENODEV</c>, maps are gone when it returns (T11).</summary>
+public interface IPciBinding : IDisposable
+{
+    /// <summary>The block devices found, at least one for storage; empty for others.</summary>
+    IReadOnlyList<BlockDevice> BlockDevices { get; }
+
+    /// <summary>Resets the device under load: in-flight requests end with <c>ECANCELED</c>, maps are killed and made anew by the next request (T11, N8).</summary>
+    void Reset();
+}
+
+/// <summary>Makes block devices on top of others: RAID sets, linear sets, null devices.</summary>
+public interface IBlockDeviceFactory
+{
+    /// <summary>The word, lower case, for example "raid0".</summary>
+    string Word { get; }
+
+    /// <summary>Makes the device.</summary>
+    /// <param name="expression">The node with this word.</param>
+    /// <param name="members">The devices in its parentheses, in order; they outlive the result.</param>
+    /// <returns>The device; the caller owns it.</returns>
+    BlockDevice Create(DeviceExpression expression, IReadOnlyList<BlockDevice> members);
+}
+
+/// <summary>Makes buffers for an exporter word.</summary>
+public interface IExporterFactory
+{
+    /// <summary>The word, lower case, for example "udmabuf".</summary>
+    string Word { get; }
+
+    /// <summary>True when buffers of this exporter can be moved on demand (<see cref="IMovableBuffers"/> tells how).</summary>
+    bool CanMove { get; }
+
+    /// <summary>Makes a buffer.</summary>
+    /// <param name="expression">The node with this word.</param>
+    /// <param name="name">A name for the buffer, for messages.</param>
+    /// <param name="size">Bytes, a positive multiple of the page size.</param>
+    /// <returns>The buffer, with one reference that the caller drops by <see cref="DmaBuf.Put"/>.</returns>
+    DmaBuf Create(DeviceExpression expression, string name, long size);
+}
+
+/// <summary>An exporter factory that makes a buffer of memory the application has already: sealed memory files.</summary>
+public interface IMemoryFileExporter
+{
+    /// <summary>Makes a buffer of ranges of memory files, in order.</summary>
+    /// <param name="name">A name for the buffer, for messages.</param>
+    /// <param name="ranges">At least one; each page-aligned, inside its file, the file sealed against shrinking. Duplicated: the handles stay the caller's.</param>
+    /// <returns>The buffer, with one reference that the caller drops by <see cref="DmaBuf.Put"/>.</returns>
+    /// <exception cref="Errors.DmaBufIoException">A range or a file breaks one of the rules (<c>EINVAL</c>).</exception>
+    DmaBuf Export(string name, IReadOnlyList<MemoryFileRange> ranges);
+}
+
+/// <summary>A range of a memory file.</summary>
+/// <param name="File">The file.</param>
+/// <param name="Offset">First byte, a multiple of the page size.</param>
+/// <param name="Length">Bytes, a positive multiple of the page size.</param>
+public readonly record struct MemoryFileRange(MemfdHandle File, long Offset, long Length);
+
+/// <summary>An exporter factory whose buffers can be moved by the host (under memory pressure, for tests, for exercise).</summary>
+public interface IMovableBuffers
+{
+    /// <summary>
+    /// Moves the buffer to other memory: takes its reservation lock, invalidates all importers, copies, poisons and marks the old place dead.
+    /// Blocks until done; not in completion context, not while holding a map reference (T15).
+    /// </summary>
+    /// <param name="buffer">A buffer of this exporter.</param>
+    /// <param name="cancellationToken">Interrupts the wait for the reservation lock.</param>
+    /// <returns>How many maps were killed and how many requests were using them at that moment.</returns>
+    InvalidationReport Move(DmaBuf buffer, CancellationToken cancellationToken = default);
+}

@@ -1,0 +1,50 @@
+using System.Diagnostics;
+using DmaBufIo.Diagnostics;
+
+namespace DmaBufIo.Sync;
+
+/// <summary>What a thread waits for, for snapshots and reports of long waits.</summary>
+/// <param name="What">The thing waited for, for example "reservation lock of buffer b0".</param>
+/// <param name="Detail">Tells more at the time of the report (the holder, the users), or null. Must not block.</param>
+public readonly record struct WaitReason(string What, Func<string>? Detail = null)
+{
+    /// <summary>True for a worker without work: never reported.</summary>
+    public bool IsIdle { get; init; }
+
+    /// <summary>The whole text.</summary>
+    public string Describe() => Detail is null ? What : $"{What} ({Detail()})";
+}
+
+/// <summary>One wait of one thread, over all its parks.</summary>
+internal struct Wait
+{
+    private bool _reported;
+
+    internal Wait(in WaitReason reason)
+    {
+        Reason = reason;
+        Since = Stopwatch.GetTimestamp();
+        _reported = reason.IsIdle;
+    }
+
+    internal WaitReason Reason { get; }
+
+    internal long Since { get; }
+
+    /// <summary>How long until the wait passes the threshold; MaxValue once it was reported.</summary>
+    internal readonly TimeSpan UntilReport()
+    {
+        if (_reported)
+            return TimeSpan.MaxValue;
+        TimeSpan left = DmaBufIoDiagnostics.WaitThreshold - Stopwatch.GetElapsedTime(Since);
+        return left > TimeSpan.Zero ? left : TimeSpan.Zero;
+    }
+
+    internal void ReportOnce(string thread)
+    {
+        if (_reported)
+            return;
+        _reported = true;
+        DmaBufIoDiagnostics.Report(new LongWait(thread, Reason.Describe(), Stopwatch.GetElapsedTime(Since)));
+    }
+}

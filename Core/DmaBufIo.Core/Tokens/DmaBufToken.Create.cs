@@ -1,0 +1,166 @@
+using DmaBufIo.Devices;
+using DmaBufIo.Diagnostics;
+using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
+using DmaBufIo.Io;
+using DmaBufIo.Sync;
+
+namespace DmaBufIo.Tokens;
+
+/// <content>Making a map (T12), the slow path of a request that found none.</content>
+public sealed partial class DmaBufToken
+{
+    /// <summary>
+    /// Takes a reference on the live map and makes one when there is none. May sleep: waits for other creators, for requests on earlier maps, for the
+    /// reservation lock and for the exporter's fences.
+    /// </summary>
+    /// <param name="context">The caller's context, <em>left</em> (<see cref="IoContext.Leave"/>): while it waits, others may reap its queues.</param>
+    /// <param name="map">The map with one reference, when the answer is <c>Ok</c>; the context is entered then, and only then.</param>
+    /// <param name="cancellationToken">Interrupts every wait.</param>
+    /// <returns>
+    /// <c>Ok</c>; <c>EINTR</c> when cancelled; <c>ENODEV</c> when the device is gone (T11); <c>ESHUTDOWN</c> when the token is being released; else what the
+    /// driver answered (<see cref="LastMapError"/> says why).
+    /// </returns>
+    public Errno GetMap(IoContext context, out DmaMap? map, CancellationToken cancellationToken = default)
+    {
+        map = null;
+        Errno status = _creators.Lock(cancellationToken);
+        if (status != Errno.Ok)
+            return status;
+        try
+        {
+            // The age of the attempt counts over its retries: in the end it is the oldest and is not wounded any more.
+            var acquire = new AcquireContext();
+            while (true)
+            {
+                status = Attempt(context, acquire, out map, cancellationToken);
+                if (status is not (Errno.EDEADLK or Errno.EAGAIN))
+                    return status;
+            }
+        }
+        finally
+        {
+            _creators.Unlock();
+        }
+    }
+
+    private Errno Attempt(IoContext context, AcquireContext acquire, out DmaMap? map, CancellationToken cancellationToken)
+    {
+        // Another creator may have been quicker.
+        context.Enter();
+        map = TryGetMap(context);
+        if (map is not null)
+            return Errno.Ok;
+        context.Leave();
+
+        Errno status = CheckAlive();
+        if (status == Errno.Ok)
+            status = WaitForEarlierMaps(cancellationToken);
+
+        // Jobs are waited for without the lock: one of them may need the lock to make progress (D1). The test under the lock is what counts.
+        if (status == Errno.Ok)
+            status = Buffer.Reservation.Wait(_options.WaitBeforeMap, cancellationToken);
+        if (status != Errno.Ok)
+            return status;
+        status = Buffer.Reservation.TryLock(out ReservationGuard guard, acquire, cancellationToken);
+        if (status != Errno.Ok)
+            return status;
+        using (guard)
+        {
+            // Moves are waited for under the lock: a wait before it proves nothing. Their signal needs no lock (F3).
+            status = Buffer.Reservation.Wait(FenceUsage.Kernel, cancellationToken, acquire);
+            if (status != Errno.Ok)
+                return status;
+            if (!Buffer.Reservation.IsIdle(_options.WaitBeforeMap))
+                return Errno.EAGAIN;
+            return MakeAndPublish(context, guard.Held, out map);
+        }
+    }
+
+    private Errno WaitForEarlierMaps(CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            DmaMap? undrained;
+            lock (_lock)
+                undrained = _killed.Find(static m => !m.Gate.IsDrained);
+            if (undrained is null)
+                return Errno.Ok;
+            Errno status = GateDrain.Drain(undrained.Gate, new WaitReason($"drain of {undrained} before a new map"), cancellationToken);
+            if (status != Errno.Ok)
+                return status;
+        }
+    }
+
+    private Errno MakeAndPublish(IoContext context, in HeldReservation held, out DmaMap? map)
+    {
+        map = null;
+        DmaMap made;
+        try
+        {
+            made = _driver.Map(held);
+        }
+        catch (DmaBufIoException e)
+        {
+            LastMapError = e;
+            return e.Errno;
+        }
+
+        var unmapWork = new UnmapItem(this, made);
+        var gate = new RequestGate(ContextTable.Slots, () => Workers.Queue(unmapWork));
+        made.Bind(this, Buffer.Generation, gate, unmapWork);
+
+        // Counted and published before unlocking: an invalidation in the gap would find nothing and return while a stale map is about to
+        // appear. The count is the context's own, so it is taken as its owner.
+        context.Enter();
+        bool published = false;
+        lock (_lock)
+        {
+            if (CheckAliveLocked() == Errno.Ok)
+            {
+                if (SchedulePoint.Enabled)
+                    SchedulePoint.Reach(StepKind.Publish, _number);
+                published = gate.TryEnter(context.Slot);
+                MapsMade++;
+                LastMapError = null;
+                Volatile.Write(ref _live, made);
+            }
+        }
+
+        if (published)
+        {
+            Counters.Maps.Add();
+            map = made;
+            return Errno.Ok;
+        }
+
+        // The device went, or the release began, while the driver was mapping: undo it under the same hold.
+        context.Leave();
+        _driver.Unmap(made, held);
+        return CheckAlive();
+    }
+
+    private Errno CheckAlive()
+    {
+        lock (_lock)
+            return CheckAliveLocked();
+    }
+
+    private Errno CheckAliveLocked()
+    {
+        if (_state != State.Live)
+            return Errno.ESHUTDOWN;
+        foreach (DmaDevice device in _devices)
+        {
+            if (device.IsRemoved)
+                return Errno.ENODEV;
+        }
+
+        return Errno.Ok;
+    }
+
+    private sealed class UnmapItem(DmaBufToken token, DmaMap map) : WorkItem
+    {
+        protected internal override void Run() => token.UnmapDrained(map);
+    }
+}

@@ -1,0 +1,132 @@
+using DmaBufIo.Diagnostics;
+using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
+using DmaBufIo.Sync;
+
+namespace DmaBufIo.Tokens;
+
+/// <content>Killing maps: invalidation in both designs, reset, and the unmapping that follows when the last request has ended.</content>
+public sealed partial class DmaBufToken
+{
+    /// <inheritdoc/>
+    public void KillMaps()
+    {
+        if (Unpublish() is not { } map)
+            return;
+        RequestGate.Barrier();
+        map.Gate.FinishKill();
+    }
+
+    /// <inheritdoc/>
+    public void WaitUnmapped() =>
+        _unmapped.Wait(() => Maps == 0, new WaitReason($"unmapping of {Name}", DescribeKilled));
+
+    /// <summary>The exporter wants the memory back. First phase; the batch does the rest (T17).</summary>
+    internal void CollectInvalidation(InvalidationBatch batch, in HeldReservation held)
+    {
+        if (Unpublish() is { } map)
+            batch.AddKilled(map.Gate);
+        if (_options.Design == InvalidationDesign.Draining)
+        {
+            // All that are not drained, also those that a reset or the release has killed: returning while their requests run is D4.
+            lock (_lock)
+            {
+                foreach (DmaMap killed in _killed)
+                {
+                    if (!killed.Gate.IsDrained)
+                        batch.AddWait(killed.Gate, killed.ToString());
+                }
+            }
+        }
+        else
+        {
+            LeaveFences(held);
+        }
+    }
+
+    /// <summary>Takes the live map out of sight and begins to kill it.</summary>
+    private DmaMap? Unpublish()
+    {
+        if (SchedulePoint.Enabled)
+            SchedulePoint.Reach(StepKind.Publish, _number);
+        lock (_lock)
+        {
+            DmaMap? map = _live;
+            if (map is null)
+                return null;
+            Volatile.Write(ref _live, null);
+            map.Gate.BeginKill();
+            _killed.Add(map);
+            return map;
+        }
+    }
+
+    private void LeaveFences(in HeldReservation held)
+    {
+        DmaMap[] killed;
+        lock (_lock)
+            killed = [.. _killed];
+        Buffer.Reservation.Reserve(held, killed.Length);
+        foreach (DmaMap map in killed)
+        {
+            DmaFence? fence = null;
+            lock (_lock)
+            {
+                // The worker looks for the fence under the same lock. If it was here first, the map has drained and needs none.
+                if (map is { FenceSettled: false, Fence: null })
+                {
+                    // A context of its own: sharing one, a later map's fence would replace this one while its I/O still runs (F2).
+                    fence = new DmaFence($"{map}", DmaFence.NewContext(), 1);
+                    map.Fence = fence;
+                }
+            }
+
+            if (fence is not null)
+                Buffer.Reservation.Add(held, fence, _options.FenceUsage);
+        }
+    }
+
+    /// <summary>On a worker, after the last request of a killed map has ended (T8).</summary>
+    private void UnmapDrained(DmaMap map)
+    {
+        DmaFence? fence;
+        lock (_lock)
+        {
+            map.FenceSettled = true;
+            fence = map.Fence;
+        }
+
+        // Before the lock: whoever holds it may be waiting for this fence (F4, D2a).
+        fence?.Signal();
+        using (ReservationGuard guard = Buffer.Reservation.Lock())
+        {
+            HeldReservation held = guard.Held;
+            try
+            {
+                _driver.Unmap(map, held);
+            }
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                DmaBufIoDiagnostics.Report(new DriverFault($"Unmap of {map}", e));
+            }
+        }
+
+        Counters.Unmaps.Add();
+        bool last;
+        lock (_lock)
+        {
+            _killed.Remove(map);
+            last = _state == State.Releasing && _live is null && _killed.Count == 0;
+        }
+
+        _unmapped.WakeAll();
+        if (last)
+            FinishRelease();
+    }
+
+    private string DescribeKilled()
+    {
+        lock (_lock)
+            return string.Join(", ", _killed.Select(static m => $"{m}: {(m.Gate.IsDrained ? "drained" : $"{m.Gate.Users} requests")}"));
+    }
+}

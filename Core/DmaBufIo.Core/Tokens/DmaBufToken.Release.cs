@@ -1,0 +1,71 @@
+using DmaBufIo.Devices;
+using DmaBufIo.Diagnostics;
+using DmaBufIo.Errors;
+using DmaBufIo.Sync;
+
+namespace DmaBufIo.Tokens;
+
+/// <content>Release (T10): no new map, every map gone, the driver's release, then the references.</content>
+public sealed partial class DmaBufToken
+{
+    /// <summary>
+    /// Begins the release and returns. Idempotent; callable in completion context, where the last request may be what drops the registration: the
+    /// work is done by workers. Requests in flight end first.
+    /// </summary>
+    public void Release()
+    {
+        lock (_lock)
+        {
+            if (_state != State.Live)
+                return;
+            _state = State.Releasing;
+        }
+
+        Workers.Queue(new ReleaseItem(this));
+    }
+
+    /// <summary>Waits until nothing of the token is left: maps unmapped, driver released, references dropped.</summary>
+    /// <param name="cancellationToken">Interrupts the wait.</param>
+    /// <returns><c>Ok</c>, or <c>EINTR</c> when cancelled.</returns>
+    public Errno WaitReleased(CancellationToken cancellationToken = default) =>
+        _released.Wait(new WaitReason($"release of {Name}", DescribeKilled), cancellationToken);
+
+    private void BeginRelease()
+    {
+        KillMaps();
+        bool last;
+        lock (_lock)
+            last = _killed.Count == 0 && _state == State.Releasing && !_finishing;
+        if (last)
+            FinishRelease();
+    }
+
+    private void FinishRelease()
+    {
+        lock (_lock)
+        {
+            // The kill may have let the last unmapping overtake: only one of the two finishes.
+            if (_finishing)
+                return;
+            _finishing = true;
+        }
+
+        _driver.ReleaseAll(Guarded);
+        foreach (DmaDevice device in _devices)
+            device.RemoveHolder(this);
+        SnapshotRegistry.Remove(this);
+        Guarded("Put of the file", _owner.Put);
+        Guarded("Put of the buffer", Buffer.Put);
+        lock (_lock)
+            _state = State.Released;
+        Counters.TokensReleased.Add();
+        _released.Complete();
+    }
+
+    private bool _finishing;
+
+    private sealed class ReleaseItem(DmaBufToken token) : WorkItem
+    {
+        protected internal override void Run() => token.BeginRelease();
+    }
+}
