@@ -1,0 +1,149 @@
+using DmaBufIo.Block;
+using DmaBufIo.Dma;
+using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
+using DmaBufIo.Io;
+using DmaBufIo.Iov;
+using DmaBufIo.Tokens;
+
+namespace DmaBufIo.Files;
+
+/// <summary>How a file is opened.</summary>
+[Flags]
+public enum OpenFlags
+{
+    /// <summary>Read and write, buffered.</summary>
+    None = 0,
+
+    /// <summary>No writes: they answer <c>EBADF</c>.</summary>
+    ReadOnly = 1,
+
+    /// <summary>No cache between the application and the device (O_DIRECT). Registered buffers need it (B5).</summary>
+    Direct = 2,
+}
+
+/// <summary>
+/// An open file: the operations that a device or file system supplies. Only the file knows on which devices it stands; that is why tokens are made here.
+/// Counted: opened with one reference, closed with the last; tokens and rings hold references.
+/// </summary>
+public abstract class IoFile : ITokenOwner
+{
+    private int _references = 1;
+    private volatile int _flags;
+
+    /// <summary>Opens the file.</summary>
+    /// <param name="name">A name for messages.</param>
+    /// <param name="flags">How it is opened.</param>
+    protected IoFile(string name, OpenFlags flags)
+    {
+        Name = name;
+        _flags = (int)flags;
+    }
+
+    /// <inheritdoc/>
+    public string Name { get; }
+
+    /// <summary>Size in bytes.</summary>
+    public abstract long Size { get; }
+
+    /// <summary>How it is opened now. <see cref="OpenFlags.Direct"/> can be changed while it is open, as fcntl(2) can: it is looked at again for every request (B5).</summary>
+    public OpenFlags Flags => (OpenFlags)_flags;
+
+    /// <summary>References held.</summary>
+    public int References => Volatile.Read(ref _references);
+
+    /// <summary>True once the last reference is gone.</summary>
+    public bool IsClosed => References == 0;
+
+    /// <summary>Sets or clears <see cref="OpenFlags.Direct"/>.</summary>
+    /// <param name="direct">True for direct I/O.</param>
+    public void SetDirect(bool direct) => _flags = (int)(direct ? Flags | OpenFlags.Direct : Flags & ~OpenFlags.Direct);
+
+    /// <summary>Takes a reference.</summary>
+    /// <exception cref="DmaBufIoException">The file was closed (<c>EBADF</c>).</exception>
+    public void Get()
+    {
+        int seen = Volatile.Read(ref _references);
+        while (seen > 0)
+        {
+            int found = Interlocked.CompareExchange(ref _references, seen + 1, seen);
+            if (found == seen)
+                return;
+            seen = found;
+        }
+
+        throw new DmaBufIoException(Errno.EBADF, "Files", Name, "the file was closed", "Open it again");
+    }
+
+    /// <summary>Drops a reference; the last one closes the file. May sleep.</summary>
+    public void Put()
+    {
+        int left = Interlocked.Decrement(ref _references);
+        if (left == 0)
+            Close();
+        else if (left < 0)
+            throw new InvalidOperationException($"A reference of file {Name} was dropped twice.");
+    }
+
+    /// <summary>Registers a buffer with the file (T1, T2, B5).</summary>
+    /// <param name="buffer">The buffer.</param>
+    /// <param name="direction">The transfers.</param>
+    /// <param name="options">How the token behaves; null for the defaults.</param>
+    /// <returns>The token; end it by <see cref="DmaBufToken.Release"/>.</returns>
+    /// <exception cref="DmaBufIoException">Not opened for direct I/O (<c>EINVAL</c>), no token operation (<c>EOPNOTSUPP</c>), the device is gone (<c>ENODEV</c>), or the driver refuses.</exception>
+    public DmaBufToken OpenToken(DmaBuf buffer, DmaDirection direction, TokenOptions? options = null)
+    {
+        if (!Flags.HasFlag(OpenFlags.Direct))
+            throw new DmaBufIoException(Errno.EINVAL, "Files", Name, "the file is opened for buffered I/O and cannot take a registered buffer", "Open it with OpenFlags.Direct", rule: "B5");
+        return DmaBufToken.Create(this, buffer, direction, options ?? TokenOptions.Default, CreateToken);
+    }
+
+    /// <summary>Opens the file's queue for a context. May sleep.</summary>
+    /// <param name="context">Whose current owner alone uses the queue.</param>
+    /// <param name="bios">The context's bios.</param>
+    /// <param name="depth">Requests the caller wants in flight.</param>
+    /// <returns>The queue; the caller disposes it after its requests have ended, and keeps a reference on the file until then.</returns>
+    public abstract FileQueue OpenQueue(IoContext context, BioPool bios, int depth);
+
+    /// <summary>The token operation. A file without it takes no registered buffers (T1).</summary>
+    /// <param name="buffer">The buffer.</param>
+    /// <param name="direction">The transfers.</param>
+    /// <returns>The driver's part, not set up yet; null when the file has no such operation.</returns>
+    protected virtual TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) => null;
+
+    /// <summary>The last reference is gone.</summary>
+    protected virtual void Close()
+    {
+    }
+}
+
+/// <summary>A file's queue for one context: its read and write operations. Called by the context's current owner; nothing but <see cref="Dispose"/> may sleep.</summary>
+public abstract class FileQueue : IDisposable
+{
+    /// <summary>Issues a read into the iterator's memory, or as much of it as there is room for.</summary>
+    /// <param name="request">The request; see <see cref="IoRequest"/>.</param>
+    /// <param name="iter">Advances by what was issued.</param>
+    /// <returns><c>Ok</c> (everything, or up to the end of the file, or a part); <c>EAGAIN</c> when there is no room for any of it now; an error.</returns>
+    public abstract Errno ReadIter(ref IoRequest request, ref IovIter iter);
+
+    /// <summary>Issues a write from the iterator's memory; see <see cref="ReadIter"/>.</summary>
+    /// <param name="request">The request.</param>
+    /// <param name="iter">Advances by what was issued.</param>
+    public abstract Errno WriteIter(ref IoRequest request, ref IovIter iter);
+
+    /// <summary>Makes everything acknowledged before durable.</summary>
+    /// <param name="request">The request.</param>
+    /// <returns><c>Ok</c>, <c>EAGAIN</c> when there is no room now, or an error.</returns>
+    public abstract Errno Fsync(ref IoRequest request);
+
+    /// <summary>Tells the devices about everything issued since the last call.</summary>
+    public abstract void Commit();
+
+    /// <summary>Ends the bios that the devices have completed.</summary>
+    /// <param name="max">At most this many.</param>
+    /// <returns>How many.</returns>
+    public abstract int Poll(int max);
+
+    /// <summary>Closes the queue. No request is in flight. May sleep.</summary>
+    public abstract void Dispose();
+}

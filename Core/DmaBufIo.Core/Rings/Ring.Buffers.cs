@@ -1,0 +1,162 @@
+using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
+using DmaBufIo.Files;
+using DmaBufIo.Tokens;
+
+namespace DmaBufIo.Rings;
+
+/// <content>The table of registered buffers (R1, R5, R6). A ring's table is its own: there is no way to clone a registration into another ring (R5).</content>
+public sealed partial class Ring
+{
+    /// <summary>Registers a buffer in a slot. A slot that is filled is replaced; if that fails, the old registration goes on working (R6).</summary>
+    /// <param name="slot">0 to the table's size - 1.</param>
+    /// <param name="registration">Buffer, file, direction.</param>
+    /// <exception cref="DmaBufIoException">
+    /// No table (<c>ENXIO</c>); slot outside the table, address, length or reserved given, a descriptor that is no dma-buf, a file opened for buffered I/O
+    /// (<c>EINVAL</c>); no buffer or file given or one that was closed (<c>EBADF</c>); a file without the token operation (<c>EOPNOTSUPP</c>); the device is gone (<c>ENODEV</c>) (R1).
+    /// </exception>
+    public void RegisterBuffer(int slot, BufferRegistration registration)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        CheckSlot(slot);
+        if (registration.Address != 0 || registration.Length != 0 || registration.Reserved != 0)
+            throw Refused(Errno.EINVAL, slot, "address, length and reserved fields must be 0: the whole buffer is registered and requests give offsets into it", "Leave them out");
+        IoFile file = registration.File ?? throw Refused(Errno.EBADF, slot, "no target file was given", "Give the file whose requests will use the buffer");
+        if (file.IsClosed)
+            throw Refused(Errno.EBADF, slot, $"the target file {file.Name} was closed", "Open it again");
+        DmaBuf buffer = TakeBuffer(slot, registration);
+        try
+        {
+            DmaBufToken token = file.OpenToken(buffer, registration.Direction, _options.Tokens);
+            RingFile ringFile;
+            try
+            {
+                ringFile = OpenFile(file);
+            }
+            catch
+            {
+                token.Release();
+                throw;
+            }
+
+            Replace(slot, new Registration(token, file, ringFile, registration.Tag));
+        }
+        finally
+        {
+            // The token has a reference of its own by now.
+            buffer.Put();
+        }
+    }
+
+    /// <summary>Empties a slot and returns at once. Requests in flight keep the old registration until they end; new ones get <c>EFAULT</c> (R6).</summary>
+    /// <param name="slot">The slot.</param>
+    /// <returns>The token, whose release can be waited for.</returns>
+    /// <exception cref="DmaBufIoException">No table (<c>ENXIO</c>), outside the table (<c>EINVAL</c>), or empty (<c>ENXIO</c>).</exception>
+    public DmaBufToken RemoveBuffer(int slot)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        CheckSlot(slot);
+        Registration old = _slots[slot] ?? throw Refused(Errno.ENXIO, slot, "the slot is empty", "Remove a slot that is filled");
+        Replace(slot, null);
+        return old.Token;
+    }
+
+    /// <summary>The token of a filled slot, or null.</summary>
+    /// <param name="slot">The slot.</param>
+    public DmaBufToken? TokenAt(int slot) => (uint)slot < (uint)_slots.Length ? _slots[slot]?.Token : null;
+
+    /// <summary>Makes a file usable in requests without a buffer (flush). Files of registered buffers are usable already.</summary>
+    /// <param name="file">The file; the ring takes a reference until it is disposed.</param>
+    public void AddFile(IoFile file)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        OpenFile(file);
+    }
+
+    private void Replace(int slot, Registration? registration)
+    {
+        _context.Enter();
+        try
+        {
+            Registration? old = _slots[slot];
+            _slots[slot] = registration;
+            if (old is not null)
+            {
+                old.IsRemoved = true;
+                if (old.InFlight == 0)
+                    Finish(old);
+            }
+        }
+        finally
+        {
+            _context.Leave();
+        }
+    }
+
+    /// <summary>The last request of a removed registration has ended; it may be running in completion context, so workers do the rest (T10).</summary>
+    private void Finish(Registration registration)
+    {
+        registration.Token.Release();
+        if (registration.Tag != 0)
+            _endedTags.Enqueue(registration.Tag);
+    }
+
+    private DmaBuf TakeBuffer(int slot, BufferRegistration registration)
+    {
+        if (registration.Buffer is { } buffer)
+        {
+            if (registration.Descriptor is not null)
+                throw Refused(Errno.EINVAL, slot, "both a buffer and a descriptor were given", "Give one of the two");
+            buffer.Get();
+            return buffer;
+        }
+
+        return registration.Descriptor is { } descriptor
+            ? DmaBuf.FromDescriptor(descriptor)
+            : throw Refused(Errno.EBADF, slot, "no buffer was given", "Give a buffer or a descriptor that stands for one");
+    }
+
+    private RingFile OpenFile(IoFile file)
+    {
+        if (FindFile(file) is { } known)
+            return known;
+        file.Get();
+        try
+        {
+            var opened = new RingFile(file, file.OpenQueue(_context, _bios, _options.Entries));
+
+            // A visitor may be going through the list.
+            _context.Enter();
+            _files.Add(opened);
+            _context.Leave();
+            return opened;
+        }
+        catch
+        {
+            file.Put();
+            throw;
+        }
+    }
+
+    private RingFile? FindFile(IoFile file)
+    {
+        foreach (RingFile known in _files)
+        {
+            if (ReferenceEquals(known.File, file))
+                return known;
+        }
+
+        return null;
+    }
+
+    private void CheckSlot(int slot)
+    {
+        if (_slots.Length == 0)
+            throw Refused(Errno.ENXIO, slot, "the ring has no table of buffers", "Create the ring with BufferSlots > 0");
+        if ((uint)slot >= (uint)_slots.Length)
+            throw Refused(Errno.EINVAL, slot, $"the table has {_slots.Length} slots", $"Use a slot from 0 to {_slots.Length - 1}");
+    }
+
+    private DmaBufIoException Refused(Errno errno, int slot, string problem, string remedy) =>
+        new(errno, "Rings", $"slot {slot} of {Name}", problem, remedy, rule: "R1");
+}

@@ -1,0 +1,274 @@
+using DmaBufIo.Block;
+using DmaBufIo.Diagnostics;
+using DmaBufIo.Errors;
+using DmaBufIo.Files;
+using DmaBufIo.Io;
+using DmaBufIo.Iov;
+
+namespace DmaBufIo.Rings;
+
+/// <summary>
+/// The application's way in: a table of registered buffers, requests prepared one by one and submitted in batches, completions reaped in batches.
+/// Polled: devices are looked at when the ring's thread submits or reaps.
+/// </summary>
+/// <remarks>
+/// Used by one thread at a time. Another thread that drains a map may borrow it (T14, see <see cref="IoContext"/>): then completions are taken from the
+/// devices and references dropped, but completions are handed to the application by <see cref="Reap(Span{RingCompletion})"/> alone.
+/// <code>
+///   Free → Prepared → (Parked ⇄) → Partial → Issued → Ended → Free
+/// </code>
+/// A prepared or parked request holds no map reference; a partial or issued one holds exactly one (T16). Whenever the ring's thread leaves the context,
+/// everything issued was committed to the devices, so that a drain never waits for a doorbell.
+/// </remarks>
+public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSource
+{
+    private const int PollBatch = 256;
+
+    private readonly RingOptions _options;
+    private readonly IoContext _context;
+    private readonly BioPool _bios;
+    private readonly RingRequest[] _requests;
+    private readonly Registration?[] _slots;
+    private readonly List<RingFile> _files = [];
+    private readonly TagQueue _free;
+    private readonly TagQueue _prepared;
+    private readonly TagQueue _parked;
+    private readonly TagQueue _partial;
+    private readonly TagQueue _ended;
+    private readonly Queue<ulong> _endedTags = [];
+    private readonly int _bioOwner;
+    private bool _disposed;
+
+    /// <summary>Creates a ring with an empty table.</summary>
+    /// <param name="options">How it is made.</param>
+    /// <exception cref="DmaBufIoException">An option is out of its range (<c>EINVAL</c>), or too many rings are open (<c>EMFILE</c>).</exception>
+    public Ring(RingOptions options)
+    {
+        if (options.Entries is < 1 or > 65536 || options.BufferSlots is < 0 or > 65536 || options.Bios < options.Entries)
+            throw new DmaBufIoException(Errno.EINVAL, "Rings", options.Name, $"entries {options.Entries}, buffer slots {options.BufferSlots}, bios {options.Bios}", "Give 1 to 65,536 entries, 0 to 65,536 slots, and at least as many bios as entries");
+        _options = options;
+        _context = new IoContext(options.Name);
+        _bios = new BioPool(options.Bios);
+        _bioOwner = _bios.AddOwner(this);
+        _requests = new RingRequest[options.Entries];
+        _slots = new Registration?[options.BufferSlots];
+        _free = new TagQueue(options.Entries);
+        _prepared = new TagQueue(options.Entries);
+        _parked = new TagQueue(options.Entries);
+        _partial = new TagQueue(options.Entries);
+        _ended = new TagQueue(options.Entries);
+        for (int i = 0; i < options.Entries; i++)
+            _free.Add(i);
+        _context.AddPollable(this);
+        SnapshotRegistry.Add(this);
+    }
+
+    /// <summary>A name for messages.</summary>
+    public string Name => _options.Name;
+
+    /// <summary>Totals of the ring.</summary>
+    public IoCounters Counters => _context.Counters;
+
+    /// <summary>The ring's context.</summary>
+    public IoContext Context => _context;
+
+    /// <summary>Requests submitted and not ended: issued, in part or wholly, or parked.</summary>
+    public int InFlight => _requests.Length - _free.Count - _prepared.Count - _ended.Count;
+
+    /// <summary>Requests that can be prepared before some must be reaped.</summary>
+    public int Room => _free.Count;
+
+    /// <summary>Prepares a read from a file into a registered buffer.</summary>
+    /// <param name="file">The file the buffer was registered with.</param>
+    /// <param name="slot">The buffer's slot.</param>
+    /// <param name="bufferOffset">First byte in the buffer; a multiple of 4 (R2).</param>
+    /// <param name="length">Bytes, a multiple of the file's block; 0 succeeds and moves nothing.</param>
+    /// <param name="fileOffset">First byte in the file, a multiple of its block.</param>
+    /// <param name="userData">Comes back with the completion.</param>
+    /// <returns>False when the ring is full: submit and reap first.</returns>
+    public bool TryReadFixed(IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData) =>
+        TryPrepare(RingOperation.ReadFixed, file, slot, bufferOffset, length, fileOffset, userData, default);
+
+    /// <summary>Prepares a write from a registered buffer to a file; see <see cref="TryReadFixed"/>.</summary>
+    /// <param name="file">The file the buffer was registered with.</param>
+    /// <param name="slot">The buffer's slot.</param>
+    /// <param name="bufferOffset">First byte in the buffer.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="fileOffset">First byte in the file.</param>
+    /// <param name="userData">Comes back with the completion.</param>
+    public bool TryWriteFixed(IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData) =>
+        TryPrepare(RingOperation.WriteFixed, file, slot, bufferOffset, length, fileOffset, userData, default);
+
+    /// <summary>Prepares a read into several ranges of a registered buffer: one request, one map reference, one bio or more per range (I6).</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="slot">The buffer's slot.</param>
+    /// <param name="ranges">The ranges in file order, each whole blocks; left alone until the request has ended.</param>
+    /// <param name="fileOffset">First byte in the file.</param>
+    /// <param name="userData">Comes back with the completion.</param>
+    /// <returns>False when the ring is full.</returns>
+    public bool TryReadFixedVector(IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData) =>
+        TryPrepare(RingOperation.ReadFixed, file, slot, 0, -1, fileOffset, userData, ranges);
+
+    /// <summary>Prepares a write from several ranges of a registered buffer; see <see cref="TryReadFixedVector"/>.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="slot">The buffer's slot.</param>
+    /// <param name="ranges">The ranges in file order.</param>
+    /// <param name="fileOffset">First byte in the file.</param>
+    /// <param name="userData">Comes back with the completion.</param>
+    /// <returns>False when the ring is full.</returns>
+    public bool TryWriteFixedVector(IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData) =>
+        TryPrepare(RingOperation.WriteFixed, file, slot, 0, -1, fileOffset, userData, ranges);
+
+    /// <summary>Prepares a flush: everything that completed before it is submitted becomes durable.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="userData">Comes back with the completion.</param>
+    /// <returns>False when the ring is full.</returns>
+    public bool TryFlush(IoFile file, ulong userData) => TryPrepare(RingOperation.Flush, file, -1, 0, 0, 0, userData, default);
+
+    /// <summary>Submits everything prepared, and again what was sent back. May sleep where a map must be made, unless the ring is made with <see cref="RingOptions.NoWait"/>.</summary>
+    /// <param name="cancellationToken">Interrupts a wait for a map: that request then ends with <c>EINTR</c>.</param>
+    /// <returns>How many prepared requests were taken: all of them.</returns>
+    public int Submit(CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        int count = _prepared.Count;
+        _context.Enter();
+        try
+        {
+            RetryParked(cancellationToken);
+            for (int i = 0; i < count; i++)
+                Start(_prepared.Take(), cancellationToken);
+            _context.Counters.Requests += count;
+            Commit();
+        }
+        finally
+        {
+            _context.Leave();
+        }
+
+        return count;
+    }
+
+    /// <summary>Looks at the devices once and hands out completions.</summary>
+    /// <param name="completions">Where they go.</param>
+    /// <returns>How many.</returns>
+    public int Reap(Span<RingCompletion> completions) => Reap(completions, 0);
+
+    /// <summary>Hands out completions, looking at the devices until there are enough. May sleep, like <see cref="Submit"/>, to issue again what was sent back.</summary>
+    /// <param name="completions">Where they go.</param>
+    /// <param name="minimum">Waits for so many, as far as that many are in flight.</param>
+    /// <param name="cancellationToken">Ends the wait: what there is is handed out.</param>
+    /// <returns>How many.</returns>
+    public int Reap(Span<RingCompletion> completions, int minimum, CancellationToken cancellationToken = default)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        int reaped = 0;
+        int idleRounds = 0;
+        while (true)
+        {
+            int progress;
+            _context.Enter();
+            try
+            {
+                progress = PollFiles();
+                if (progress != 0 || _parked.Count == InFlight)
+                    RetryParked(cancellationToken);
+                Commit();
+                reaped += TakeEnded(completions[reaped..]);
+            }
+            finally
+            {
+                _context.Leave();
+            }
+
+            if (reaped >= minimum || reaped == completions.Length || InFlight + _ended.Count == 0 || cancellationToken.IsCancellationRequested)
+                return reaped;
+            idleRounds = progress == 0 ? idleRounds + 1 : 0;
+            Idle(idleRounds);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override string ToString() => Name;
+
+    /// <summary>Waits until every request has ended, then closes: registrations are removed, files put. Not while holding a reservation lock.</summary>
+    public void Dispose()
+    {
+        if (_disposed)
+            return;
+        Span<RingCompletion> completions = stackalloc RingCompletion[64];
+        Submit();
+        while (InFlight + _ended.Count > 0)
+            Reap(completions, 1);
+        for (int slot = 0; slot < _slots.Length; slot++)
+        {
+            if (_slots[slot] is not null)
+                RemoveBuffer(slot);
+        }
+
+        _disposed = true;
+        _context.RemovePollable(this);
+        SnapshotRegistry.Remove(this);
+
+        // A visitor may have found the ring before it was removed: entering waits for its end.
+        _context.Enter();
+        _context.Leave();
+        foreach (RingFile file in _files)
+        {
+            file.Queue.Dispose();
+            file.File.Put();
+        }
+
+        _context.Dispose();
+        _bios.Dispose();
+    }
+
+    private bool TryPrepare(RingOperation operation, IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData, ReadOnlyMemory<BufferRange> ranges)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        if (_free.Count == 0)
+            return false;
+        int tag = _free.Take();
+        ref RingRequest request = ref _requests[tag];
+        request.Operation = operation;
+        request.File = file;
+        request.Slot = slot;
+        request.BufferOffset = bufferOffset;
+        request.Length = length;
+        request.FileOffset = fileOffset;
+        request.UserData = userData;
+        request.Ranges = ranges;
+        request.Io = new IoRequest { FileOffset = fileOffset, Tag = tag, BioOwner = _bioOwner };
+        request.State = RequestState.Prepared;
+        _prepared.Add(tag);
+        return true;
+    }
+
+    private int TakeEnded(Span<RingCompletion> completions)
+    {
+        int count = 0;
+        while (count < completions.Length && _ended.Count > 0)
+        {
+            int tag = _ended.Take();
+            ref RingRequest request = ref _requests[tag];
+            completions[count++] = new RingCompletion(request.UserData, request.Io.Status, request.Io.Transferred);
+            request.State = RequestState.Free;
+            _free.Add(tag);
+        }
+
+        while (count < completions.Length && _endedTags.Count > 0)
+            completions[count++] = new RingCompletion(_endedTags.Dequeue(), Errno.Ok, 0);
+        return count;
+    }
+
+    // Devices have threads of their own, perhaps on this core: after a few looks the polling thread steps aside for them.
+    private static void Idle(int rounds)
+    {
+        if (rounds < 16)
+            Thread.SpinWait(16);
+        else if (rounds < 4096)
+            Thread.Yield();
+        else
+            Thread.Sleep(1);
+    }
+}
