@@ -51,7 +51,8 @@ public sealed class IoTests
                 case < 4:
                     Assert.Equal(0, queue.Run(Command.Io(Read, (ulong)first, blocks, pages[0] + (ulong)offset, prp2)).Code);
                     byte[] read = host.Gather(pages, offset, length);
-                    Assert.True(expected.AsSpan(position, length).SequenceEqual(read), $"transfer {i}: {blocks} blocks from {first} differ");
+                    bool same = expected.AsSpan(position, length).SequenceEqual(read);
+                    Assert.True(same, $"transfer {i}: {blocks} blocks from {first} differ");
                     break;
                 case < 7:
                     byte[] data = new byte[length];
@@ -259,7 +260,8 @@ public sealed class IoTests
     public void A_file_that_cannot_be_opened_is_an_error_that_names_it(string path, Errno errno)
     {
         using var fabric = new TestFabric();
-        DmaBufIoException error = Assert.Throws<DmaBufIoException>(() => new NvmeControllerModel(new NvmeModelOptions { Path = path }, fabric));
+        var options = new NvmeModelOptions { Path = path };
+        DmaBufIoException error = Assert.Throws<DmaBufIoException>(() => new NvmeControllerModel(options, fabric));
         Assert.Equal((errno, path, "Pci.Model"), (error.Errno, error.Subject, error.Layer));
         Assert.Equal(0, fabric.LivingDevices);
     }

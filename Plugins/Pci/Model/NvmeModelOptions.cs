@@ -12,7 +12,8 @@ public sealed record NvmeModelOptions
     public string? Path { get; init; }
 
     /// <summary>
-    /// Size of namespace 1 in bytes, rounded up to whole logical blocks (at least one). Null: the file's length when the controller is created.
+    /// Size of namespace 1 in bytes, rounded up to whole logical blocks (at least one). Null: the file's length when the controller
+    /// is created.
     /// Required without a file. With one it may exceed the file's length: what lies beyond reads as zeros until it is written.
     /// </summary>
     public long? SizeBytes { get; init; }
@@ -35,14 +36,19 @@ public sealed record NvmeModelOptions
     /// <summary>Most I/O queue pairs: 1 to 2,047. There is one interrupt vector more.</summary>
     public int MaxQueues { get; init; } = 16;
 
-    /// <summary>Checks every rule a host must keep, also those a controller need not check; each breach is recorded and fails its command.</summary>
+    /// <summary>
+    /// Checks every rule a host must keep, also those a controller need not check; each breach is recorded and fails its command.
+    /// </summary>
     public bool Strict { get; init; } = true;
 
-    /// <summary>True: the controller works on a thread of its own. False: inline, when the driver calls <see cref="PciFunction.Advance"/>.</summary>
+    /// <summary>
+    /// True: the controller works on a thread of its own. False: inline, when the driver calls <see cref="PciFunction.Advance"/>.
+    /// </summary>
     public bool OwnThread { get; init; } = true;
 
     /// <summary>
-    /// Reports a volatile write cache (VWC): written data is durable only after Flush, or with FUA, or with the cache disabled by its feature.
+    /// Reports a volatile write cache (VWC): written data is durable only after Flush, or with FUA, or with the cache disabled by
+    /// its feature.
     /// Without it every write is made durable before it completes.
     /// </summary>
     public bool VolatileWriteCache { get; init; } = true;

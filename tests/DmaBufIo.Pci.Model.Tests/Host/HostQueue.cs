@@ -5,7 +5,8 @@ using System.Runtime.InteropServices;
 namespace DmaBufIo.Pci.Model.Tests.Host;
 
 /// <summary>The host's side of one queue pair, as plain as it can be.</summary>
-internal sealed class HostQueue(NvmeHost host, int id, ulong submission, int submissionSize, ulong completion, int completionSize, int completionId)
+internal sealed class HostQueue(
+    NvmeHost host, int id, ulong submission, int submissionSize, ulong completion, int completionSize, int completionId)
 {
     private readonly ulong _submission = submission;
     private readonly ulong _completion = completion;

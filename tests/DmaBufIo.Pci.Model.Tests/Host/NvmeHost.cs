@@ -69,10 +69,10 @@ internal sealed class NvmeHost : IDisposable
     }
 
     internal Completion CreateCompletionQueue(int id, int entries, ulong address, uint flags = 1, int vector = 0) =>
-        Admin.Run(new Command { Opcode = 5, Prp1 = address, Cdw10 = (uint)(id | ((entries - 1) << 16)), Cdw11 = flags | ((uint)vector << 16) });
+        Admin.Run(new Command { Opcode = 5, Prp1 = address, Cdw10 = QueueOf(id, entries), Cdw11 = flags | ((uint)vector << 16) });
 
     internal Completion CreateSubmissionQueue(int id, int entries, ulong address, int completionId, uint flags = 1) =>
-        Admin.Run(new Command { Opcode = 1, Prp1 = address, Cdw10 = (uint)(id | ((entries - 1) << 16)), Cdw11 = flags | ((uint)completionId << 16) });
+        Admin.Run(new Command { Opcode = 1, Prp1 = address, Cdw10 = QueueOf(id, entries), Cdw11 = flags | ((uint)completionId << 16) });
 
     /// <summary>Creates an I/O queue pair.</summary>
     internal HostQueue CreateQueue(int id = 1, int entries = 64, int completionEntries = 0, int vector = -1)
@@ -173,8 +173,8 @@ internal sealed class NvmeHost : IDisposable
     internal byte[] LogPage(byte log, int bytes, uint offset = 0, int expectedCode = 0, bool retain = false)
     {
         ulong page = Page(0xEE);
-        Command command = new() { Opcode = 2, Prp1 = page, Cdw10 = log | ((uint)(bytes / 4 - 1) << 16) | (retain ? 1u << 15 : 0), Cdw12 = offset };
-        Assert.Equal(expectedCode, Admin.Run(command).Code);
+        uint cdw10 = log | ((uint)(bytes / 4 - 1) << 16) | (retain ? 1u << 15 : 0);
+        Assert.Equal(expectedCode, Admin.Run(new Command { Opcode = 2, Prp1 = page, Cdw10 = cdw10, Cdw12 = offset }).Code);
         return Fabric.Memory(page, bytes).ToArray();
     }
 
@@ -182,6 +182,8 @@ internal sealed class NvmeHost : IDisposable
         Admin.Run(new Command { Opcode = 9, Nsid = nsid, Cdw10 = feature, Cdw11 = value });
 
     internal Completion GetFeature(byte feature, uint cdw11 = 0) => Admin.Run(new Command { Opcode = 10, Cdw10 = feature, Cdw11 = cdw11 });
+
+    private static uint QueueOf(int id, int entries) => (uint)(id | ((entries - 1) << 16));
 
     /// <summary>The only violation recorded, which must be of this rule.</summary>
     internal NvmeViolation OnlyViolation(string rule)

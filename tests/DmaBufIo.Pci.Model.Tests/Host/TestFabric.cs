@@ -76,7 +76,7 @@ internal sealed class TestFabric : IDmaFabric, IDisposable
 
         ulong end = access.Address + (ulong)access.Length;
         bool faults = access.Address < Faulting.End && end > Faulting.Start;
-        bool inside = access.Address >= Base && access.Length <= _arena.Length && access.Address - Base <= (ulong)(_arena.Length - access.Length);
+        bool inside = access.Address >= Base && end >= access.Address && end <= Base + (ulong)_arena.Length;
         return inside && !faults ? Errno.Ok : Errno.EFAULT;
     }
 

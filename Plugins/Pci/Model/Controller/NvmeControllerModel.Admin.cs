@@ -41,7 +41,10 @@ public sealed partial class NvmeControllerModel
         int id = (int)(command.Cdw10 & 0xFFFF);
         int size = (int)(command.Cdw10 >> 16) + 1;
         int vector = (int)(command.Cdw11 >> 16);
-        ushort status = First(CheckNoNamespace(command), CheckDwords(command, uint.MaxValue, 0xFFFF_0003), CheckQueueMemory(command, (_cc >> 20) & 0xF, 4));
+        ushort status = First(
+            CheckNoNamespace(command),
+            CheckDwords(command, uint.MaxValue, 0xFFFF_0003),
+            CheckQueueMemory(command, (_cc >> 20) & 0xF, 4));
         if (id == 0 || id > _completionQueuesGranted || _completionQueues[id] is not null)
             return NvmeStatus.InvalidQueueIdentifier;
         if (size < 2 || size > _options.MaxQueueEntries)
@@ -61,8 +64,12 @@ public sealed partial class NvmeControllerModel
         int id = (int)(command.Cdw10 & 0xFFFF);
         int size = (int)(command.Cdw10 >> 16) + 1;
         int completionId = (int)(command.Cdw11 >> 16);
-        ushort status = First(CheckNoNamespace(command), CheckDwords(command, uint.MaxValue, 0xFFFF_0007), CheckQueueMemory(command, (_cc >> 16) & 0xF, 6));
-        if (id == 0 || id > _submissionQueuesGranted || _submissionQueues[id] is not null || completionId == 0 || completionId > _options.MaxQueues)
+        ushort status = First(
+            CheckNoNamespace(command),
+            CheckDwords(command, uint.MaxValue, 0xFFFF_0007),
+            CheckQueueMemory(command, (_cc >> 16) & 0xF, 6));
+        bool identifiersValid = id != 0 && id <= _submissionQueuesGranted && completionId != 0 && completionId <= _options.MaxQueues;
+        if (!identifiersValid || _submissionQueues[id] is not null)
             return NvmeStatus.InvalidQueueIdentifier;
         if (size < 2 || size > _options.MaxQueueEntries)
             return NvmeStatus.InvalidQueueSize;

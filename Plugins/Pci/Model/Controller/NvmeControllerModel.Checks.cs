@@ -62,7 +62,9 @@ public sealed partial class NvmeControllerModel
             return NvmeStatus.Success;
         uint rest = (command.Cdw10 & ~used10) | (command.Cdw11 & ~used11) | (command.Cdw12 & ~used12) | (command.Cdw13 & ~used13)
             | command.Cdw14 | command.Cdw15;
-        return rest == 0 ? NvmeStatus.Success : Broken("reserved", rest, "bits that the command does not define are set in command dwords 10 to 15");
+        return rest == 0
+            ? NvmeStatus.Success
+            : Broken("reserved", rest, "bits that the command does not define are set in command dwords 10 to 15");
     }
 
     /// <summary>In strict mode: a command without data leaves PRP1 and PRP2 0.</summary>

@@ -3,15 +3,20 @@ namespace DmaBufIo.Pci.Model;
 /// <summary>
 /// Doorbells and waking.
 /// <para>
-/// The protocol between the host's threads and the controller's thread:
-/// the host stores the doorbell (release: its queue entries are visible before it), then loads <c>_sleeping</c>, and wakes the thread only if it is set.
-/// The thread, before it sleeps, stores <c>_sleeping = 1</c>, then executes <see cref="Interlocked.MemoryBarrierProcessWide"/>, then looks at all
-/// doorbells once more, and sleeps on an event only if there is nothing.
-/// Nothing orders the host's store before its load, and nothing needs to: the barrier orders both for every thread of the process. A host thread either
-/// stored before it, and the thread's second look finds the doorbell, or loads after it, and finds 1. In no case is the doorbell missed and the wake
-/// left out. So ringing costs two plain moves, and the side that is idle anyway pays.
+/// The protocol between the host's threads and the controller's thread. The host stores the doorbell (release: its queue entries are
+/// visible before it), then loads <c>_sleeping</c>, and wakes the thread only if it is set. The thread, before it sleeps, stores
+/// <c>_sleeping = 1</c>, then executes <see cref="Interlocked.MemoryBarrierProcessWide"/>, then looks at all doorbells once more, and
+/// sleeps on an event only if there is nothing.
 /// </para>
-/// <para>The event is an auto-reset one and <c>_sleeping</c> is taken by an exchange, so many ringers wake once; a wake too many costs one empty round.</para>
+/// <para>
+/// Nothing orders the host's store before its load, and nothing needs to: the barrier orders both for every thread of the process. A
+/// host thread either stored before it, and the thread's second look finds the doorbell, or loads after it, and finds 1. In no case is
+/// the doorbell missed and the wake left out. So ringing costs two plain moves, and the side that is idle anyway pays.
+/// </para>
+/// <para>
+/// The event is an auto-reset one and <c>_sleeping</c> is taken by an exchange, so many ringers wake once; a wake too many costs one
+/// empty round.
+/// </para>
 /// </summary>
 public sealed partial class NvmeControllerModel
 {
@@ -30,21 +35,30 @@ public sealed partial class NvmeControllerModel
     {
         int queue = index >> 1;
         bool completion = (index & 1) != 0;
-        bool exists = queue < _submissionQueues.Length
-            && (completion ? Volatile.Read(ref _completionQueues[queue]) is not null : Volatile.Read(ref _submissionQueues[queue]) is not null);
-        if (!exists)
+        if (!Exists(queue, completion))
         {
             ReportDoorbell(queue, completion, "a doorbell of a queue that does not exist was written", EventInvalidRegister);
             return;
         }
 
-        Volatile.Write(ref _doorbells[queue * DoorbellStride + (completion ? 1 : 0)], value);
+        Volatile.Write(ref DoorbellOf(queue, completion), value);
         WakeIfSleeping();
     }
 
-    private uint Doorbell(int queue, bool completion) => Volatile.Read(ref _doorbells[queue * DoorbellStride + (completion ? 1 : 0)]);
+    private bool Exists(int queue, bool completion)
+    {
+        if (queue >= _submissionQueues.Length)
+            return false;
+        return completion
+            ? Volatile.Read(ref _completionQueues[queue]) is not null
+            : Volatile.Read(ref _submissionQueues[queue]) is not null;
+    }
 
-    private void ClearDoorbell(int queue, bool completion) => Volatile.Write(ref _doorbells[queue * DoorbellStride + (completion ? 1 : 0)], 0);
+    private ref uint DoorbellOf(int queue, bool completion) => ref _doorbells[queue * DoorbellStride + (completion ? 1 : 0)];
+
+    private uint Doorbell(int queue, bool completion) => Volatile.Read(ref DoorbellOf(queue, completion));
+
+    private void ClearDoorbell(int queue, bool completion) => Volatile.Write(ref DoorbellOf(queue, completion), 0);
 
     private void ReportDoorbell(int queue, bool completion, string problem, int asyncEvent)
     {

@@ -5,10 +5,9 @@ using DmaBufIo.Pci.Model.Protocol;
 namespace DmaBufIo.Pci.Model;
 
 /// <summary>
-/// The engine: one thread at a time, holding <c>_engine</c>, takes commands round robin, executes and completes them.
-/// Writers of control registers, Reset and Kill take the same lock, so what they change, they change between two commands with no DMA
-/// under way. The lock is not fair; the engine therefore steps aside while <c>_controlWaiting</c> is not 0. Interrupt handlers are called with
-/// the lock released.
+/// The engine: one thread at a time, holding <c>_engine</c>, takes commands round robin, executes and completes them. Writers of control
+/// registers, Reset and Kill take the same lock, so what they change, they change between two commands with no DMA under way. The lock is
+/// not fair; the engine therefore steps aside while <c>_controlWaiting</c> is not 0. Interrupt handlers are called with the lock released.
 /// </summary>
 public sealed partial class NvmeControllerModel
 {
@@ -38,7 +37,10 @@ public sealed partial class NvmeControllerModel
     private volatile bool _stall;
     private volatile bool _stopping;
 
-    /// <summary>Executes what the doorbells announced when the controller has no thread of its own; does nothing otherwise. Any thread; calls interrupt handlers.</summary>
+    /// <summary>
+    /// Executes what the doorbells announced when the controller has no thread of its own; does nothing otherwise. Any thread;
+    /// calls interrupt handlers.
+    /// </summary>
     public override void Advance()
     {
         if (_thread is not null)
@@ -146,7 +148,7 @@ public sealed partial class NvmeControllerModel
     private int Ready(SubmissionQueue queue)
     {
         if (!queue.TryMoveTail(Doorbell(queue.Id, completion: false)))
-            ReportDoorbell(queue.Id, completion: false, "a submission tail lies outside its queue or overtakes the head", EventInvalidValue);
+            ReportDoorbell(queue.Id, false, "a submission tail lies outside its queue or overtakes the head", EventInvalidValue);
         if (_stall || queue.Pending == 0)
             return 0;
         return Math.Min(queue.PendingContiguous, FreeEntries(queue.Completions));
@@ -155,7 +157,7 @@ public sealed partial class NvmeControllerModel
     private int FreeEntries(CompletionQueue queue)
     {
         if (!queue.TryMoveHead(Doorbell(queue.Id, completion: true)))
-            ReportDoorbell(queue.Id, completion: true, "a completion head lies outside its queue or beyond what was posted", EventInvalidValue);
+            ReportDoorbell(queue.Id, true, "a completion head lies outside its queue or beyond what was posted", EventInvalidValue);
         return queue.Free;
     }
 

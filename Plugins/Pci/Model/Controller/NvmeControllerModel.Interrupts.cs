@@ -4,8 +4,8 @@ using DmaBufIo.Pci.Model.Protocol;
 namespace DmaBufIo.Pci.Model;
 
 /// <summary>
-/// Interrupt messages. A round sets the pending bits of its completion queues' vectors while it holds the engine's lock; the messages are sent
-/// after the lock is released, each bit taken by one thread. Completions of one round share a message.
+/// Interrupt messages. A round sets the pending bits of its completion queues' vectors while it holds the engine's lock; the messages are
+/// sent after the lock is released, each bit taken by one thread. Completions of one round share a message.
 /// </summary>
 public sealed partial class NvmeControllerModel
 {

@@ -111,7 +111,8 @@ public sealed partial class NvmeControllerModel
         // All ranges are checked before the first is touched: a command that fails its checks changes nothing.
         for (int i = 0; i < ranges.Length; i += 16)
         {
-            if (!InRange(BinaryPrimitives.ReadUInt64LittleEndian(ranges[(i + 8)..]), BinaryPrimitives.ReadUInt32LittleEndian(ranges[(i + 4)..])))
+            uint blocks = BinaryPrimitives.ReadUInt32LittleEndian(ranges[(i + 4)..]);
+            if (!InRange(BinaryPrimitives.ReadUInt64LittleEndian(ranges[(i + 8)..]), blocks))
                 return NvmeStatus.LbaOutOfRange;
         }
 

@@ -82,7 +82,8 @@ public sealed partial class NvmeControllerModel
         const ulong ContiguousQueuesRequired = 1ul << 16;
         const ulong TimeoutInHalfSeconds = 20ul << 24;
         const ulong NvmCommandSet = 1ul << 37;
-        return (ulong)(options.MaxQueueEntries - 1) | ContiguousQueuesRequired | TimeoutInHalfSeconds | NvmCommandSet | ((ulong)LargestMps << 52);
+        ulong largestPage = (ulong)LargestMps << 52;
+        return (ulong)(options.MaxQueueEntries - 1) | ContiguousQueuesRequired | TimeoutInHalfSeconds | NvmCommandSet | largestPage;
     }
 
     // A power of two, as every BAR, and at least the 16 KiB that drivers expect.

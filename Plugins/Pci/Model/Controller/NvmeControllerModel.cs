@@ -36,7 +36,8 @@ public sealed partial class NvmeControllerModel : PciFunction
     /// <summary>Creates the controller in its power-on state, opens its namespace and joins the fabric.</summary>
     /// <param name="options">What it is made of.</param>
     /// <param name="fabric">Where it gets its path to memory from; it leaves the fabric when it is disposed.</param>
-    /// <exception cref="DmaBufIoException">An option is out of range (<c>EINVAL</c>), or the file is missing (<c>ENOENT</c>), a directory (<c>EISDIR</c>) or not accessible (<c>EACCES</c>).</exception>
+    /// <exception cref="DmaBufIoException">An option is out of range (<c>EINVAL</c>), or the file is missing (<c>ENOENT</c>), a
+    /// directory (<c>EISDIR</c>) or not accessible (<c>EACCES</c>).</exception>
     public NvmeControllerModel(NvmeModelOptions options, IDmaFabric fabric)
         : this(options, fabric, OpenStore(options))
     {
@@ -104,7 +105,10 @@ public sealed partial class NvmeControllerModel : PciFunction
         }
     }
 
-    /// <summary>The rules the host broke so far, oldest first: a copy, of the first 1,000. Any thread. A host that keeps the rules leaves it empty.</summary>
+    /// <summary>
+    /// The rules the host broke so far, oldest first: a copy, of the first 1,000. Any thread. A host that keeps the rules leaves it
+    /// empty.
+    /// </summary>
     public IReadOnlyList<NvmeViolation> Violations => _violations.Snapshot();
 
     /// <summary>Number of breaches, also of those that <see cref="Violations"/> had no room for.</summary>
@@ -140,7 +144,8 @@ public sealed partial class NvmeControllerModel : PciFunction
 
     /// <summary>
     /// Surprise removal: from now on every register reads all ones, writes are ignored, and nothing is executed.
-    /// When it has returned no DMA is under way and none will start. Any thread, interrupt handlers included. Idempotent; there is no way back.
+    /// When it has returned no DMA is under way and none will start. Any thread, interrupt handlers included. Idempotent; there is
+    /// no way back.
     /// </summary>
     public void Kill()
     {
@@ -151,7 +156,8 @@ public sealed partial class NvmeControllerModel : PciFunction
     }
 
     /// <summary>
-    /// Stops the controller, flushes and closes its namespace and leaves the fabric. The flush's failure is found in <see cref="StoreErrors"/>.
+    /// Stops the controller, flushes and closes its namespace and leaves the fabric. The flush's failure is found in
+    /// <see cref="StoreErrors"/>.
     /// Not to be called from an interrupt handler. Idempotent.
     /// </summary>
     /// <exception cref="DmaBufIoException">Called on the controller's own thread (<c>EDEADLK</c>).</exception>
@@ -200,13 +206,19 @@ public sealed partial class NvmeControllerModel : PciFunction
     private static INamespaceStore OpenStore(NvmeModelOptions options)
     {
         options.Validate();
-        return options.Path is null ? new MemoryNamespaceStore(RoundUp(options, options.SizeBytes!.Value)) : FileNamespaceStore.Open(options);
+        return options.Path is null
+            ? new MemoryNamespaceStore(RoundUp(options, options.SizeBytes!.Value))
+            : FileNamespaceStore.Open(options);
     }
 
     private static long RoundUp(NvmeModelOptions options, long bytes)
     {
         if (bytes > long.MaxValue - options.LbaSize)
-            throw new DmaBufIoException(Errno.EOVERFLOW, Layer, options.Name, "the namespace is too large", "Ask for less", range: $"0+{bytes}");
+        {
+            throw new DmaBufIoException(
+                Errno.EOVERFLOW, Layer, options.Name, "the namespace is too large", "Ask for less", range: $"0+{bytes}");
+        }
+
         return Math.Max(1, (bytes + options.LbaSize - 1) / options.LbaSize) * options.LbaSize;
     }
 

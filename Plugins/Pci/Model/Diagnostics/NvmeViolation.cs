@@ -1,7 +1,8 @@
 namespace DmaBufIo.Pci.Model;
 
 /// <summary>A rule of the host's side of NVMe that was broken, as the controller saw it.</summary>
-/// <param name="Rule">The rule: P1 to P15 and S7 as numbered in this project's notes on PRP and SGL, else "reserved", "NSID", "FUSE", "doorbell", "register" or "CC".</param>
+/// <param name="Rule">The rule: P1 to P15 and S7 as numbered in this project's notes on PRP and SGL, else "reserved", "NSID",
+/// "FUSE", "doorbell", "register" or "CC".</param>
 /// <param name="Opcode">The command's opcode; 0 when no command was concerned.</param>
 /// <param name="QueueId">The submission queue, or the queue whose doorbell was written; -1 when none.</param>
 /// <param name="CommandId">The command identifier; -1 when no command was concerned.</param>

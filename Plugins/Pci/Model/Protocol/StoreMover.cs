@@ -4,7 +4,9 @@ using DmaBufIo.Pci.Model.Stores;
 
 namespace DmaBufIo.Pci.Model.Protocol;
 
-/// <summary>Moves the pieces of a transfer straight between the memory behind the DMA addresses and the store. Owned by the engine, reused.</summary>
+/// <summary>
+/// Moves the pieces of a transfer straight between the memory behind the DMA addresses and the store. Owned by the engine, reused.
+/// </summary>
 internal sealed class StoreMover(INamespaceStore store) : IDmaMover
 {
     private bool _toStore;

@@ -20,7 +20,8 @@ internal sealed class FileNamespaceStore : INamespaceStore
     public long Length { get; private set; }
 
     /// <summary>Opens the file of a controller.</summary>
-    /// <exception cref="DmaBufIoException">Missing (<c>ENOENT</c>), a directory (<c>EISDIR</c>), not accessible (<c>EACCES</c>), or what the host says.</exception>
+    /// <exception cref="DmaBufIoException">Missing (<c>ENOENT</c>), a directory (<c>EISDIR</c>), not accessible (<c>EACCES</c>), or
+    /// what the host says.</exception>
     internal static FileNamespaceStore Open(NvmeModelOptions options)
     {
         string path = options.Path!;
@@ -44,7 +45,8 @@ internal sealed class FileNamespaceStore : INamespaceStore
             string remedy = errno switch
             {
                 Errno.ENOENT => "Check the name, or let the file be created",
-                Errno.EACCES => options.ReadOnly ? "Grant read permission" : "Grant read and write permission, or open the namespace read-only",
+                Errno.EACCES when options.ReadOnly => "Grant read permission",
+                Errno.EACCES => "Grant read and write permission, or open the namespace read-only",
                 Errno.EOPNOTSUPP => "Name a regular file, not a pipe or socket",
                 _ => "See the host's error",
             };

@@ -9,7 +9,9 @@ internal static class HostErrno
     internal static bool IsHostFailure(Exception error) =>
         error is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentOutOfRangeException;
 
-    /// <summary>The errno, <c>EIO</c> when the exception does not carry one. On Unix an IOException's HResult is the errno itself.</summary>
+    /// <summary>
+    /// The errno, <c>EIO</c> when the exception does not carry one. On Unix an IOException's HResult is the errno itself.
+    /// </summary>
     internal static Errno Of(Exception error) => error switch
     {
         FileNotFoundException or DirectoryNotFoundException => Errno.ENOENT,
