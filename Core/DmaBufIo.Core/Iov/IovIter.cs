@@ -142,11 +142,15 @@ public struct IovIter
     /// <returns><c>Ok</c>, or <c>EINVAL</c> when it would go before the start: then nothing has moved.</returns>
     public Errno Revert(long bytes, in IovIterState start)
     {
-        if (bytes < 0 || bytes > start.Count - Count)
+        // From the places, not from the counts: Truncate takes bytes off the count without moving.
+        long moved = Offset - start.Offset;
+        for (int segment = start.Segment; segment < _segment; segment++)
+            moved += SegmentLength(segment);
+        if (bytes < 0 || bytes > moved)
             return Errno.EINVAL;
-        long total = start.Count - Count - bytes;
-        Restore(start);
-        return Advance(total);
+        moved -= bytes;
+        Restore(start with { Count = Count + bytes + moved });
+        return Advance(moved);
     }
 
     /// <summary>Where it stands.</summary>
@@ -293,18 +297,18 @@ public struct IovIter
         return segment.Length <= Count ? segment : segment[..(int)Count];
     }
 
-    private readonly long SegmentLength() => _source switch
+    private readonly long SegmentLength(int segment) => _source switch
     {
-        MapVector vector => vector.Ranges.Span[_segment].Length,
-        MemoryRange[] ranges => ranges[_segment].Length,
-        _ => ((Memory<byte>[])_source!)[_segment].Length,
+        MapVector vector => vector.Ranges.Span[segment].Length,
+        MemoryRange[] ranges => ranges[segment].Length,
+        _ => ((Memory<byte>[])_source!)[segment].Length,
     };
 
     private void SkipEmpty()
     {
-        while (Count > 0 && Offset >= SegmentLength())
+        while (Count > 0 && Offset >= SegmentLength(_segment))
         {
-            Offset -= SegmentLength();
+            Offset -= SegmentLength(_segment);
             _segment++;
         }
     }
