@@ -131,15 +131,30 @@ public sealed class DmaBufIoHost : IDisposable
     /// <param name="readOnly">True when the device will only be read.</param>
     /// <returns>The device; the caller disposes it, or the host does when it stops.</returns>
     /// <exception cref="DmaBufIoException">A broken expression or an unknown word (<c>EINVAL</c>), no driver (<c>ENODEV</c>), or what the plugins say. Nothing stays open then.</exception>
-    public OpenedDevice Open(string expression, bool readOnly = false)
+    public OpenedDevice Open(string expression, bool readOnly = false) => Open(ParseDevice(expression), readOnly);
+
+    /// <summary>Opens a device from an expression that was parsed before, perhaps with options added.</summary>
+    /// <param name="expression">From <see cref="ParseDevice"/>.</param>
+    /// <param name="readOnly">True when the device will only be read.</param>
+    /// <returns>The device; the caller disposes it, or the host does when it stops.</returns>
+    /// <exception cref="DmaBufIoException">As the other overload.</exception>
+    public OpenedDevice Open(DeviceExpression expression, bool readOnly = false)
     {
         ThrowIfNotStarted();
-        DeviceExpression parsed = new ExpressionParser(Plugins.DeviceWords, Plugins.ExporterWords).ParseDevice(expression);
         var owned = new OwnedStack();
-        var device = new OpenedDevice(_tree.Open(parsed, readOnly, owned), owned, Closed);
+        var device = new OpenedDevice(_tree.Open(expression, readOnly, owned), owned, Closed);
         Add(_devices, device);
-        _logger.DeviceOpened(device.Name, expression, device.Root.DriverName);
+        _logger.DeviceOpened(device.Name, expression.Source, device.Root.DriverName);
         return device;
+    }
+
+    /// <summary>Parses a device expression with the words of the loaded plugins; opens nothing.</summary>
+    /// <param name="expression">A topology expression or a plain path.</param>
+    /// <exception cref="DmaBufIoException">A broken expression (<c>EINVAL</c>); the message points at the character.</exception>
+    public DeviceExpression ParseDevice(string expression)
+    {
+        ThrowIfNotStarted();
+        return new ExpressionParser(Plugins.DeviceWords, Plugins.ExporterWords).ParseDevice(expression);
     }
 
     /// <summary>Makes a buffer.</summary>

@@ -1,5 +1,6 @@
 using DmaBufIo.Block;
 using DmaBufIo.Errors;
+using DmaBufIo.Pci;
 using DmaBufIo.Plugins;
 
 namespace DmaBufIo.Hosting;
@@ -8,9 +9,19 @@ namespace DmaBufIo.Hosting;
 public sealed class DeviceNode
 {
     private IPciBinding? _binding;
+    private PciFunction? _function;
 
-    internal DeviceNode(DeviceExpression expression, string name, string driver, IReadOnlyList<string> plugins, IReadOnlyList<BlockDevice> blockDevices, IReadOnlyList<DeviceNode> members, IPciBinding? binding)
+    internal DeviceNode(
+        DeviceExpression expression,
+        string name,
+        string driver,
+        IReadOnlyList<string> plugins,
+        IReadOnlyList<BlockDevice> blockDevices,
+        IReadOnlyList<DeviceNode> members,
+        IPciBinding? binding = null,
+        PciFunction? function = null)
     {
+        _function = function;
         Expression = expression;
         Name = name;
         DriverName = driver;
@@ -38,6 +49,9 @@ public sealed class DeviceNode
     /// <summary>The devices it stands on, in order; closed after it.</summary>
     public IReadOnlyList<DeviceNode> Members { get; }
 
+    /// <summary>What the device and its members found wrong themselves (<see cref="PciFunction.Problems"/>). Empty once the device is closed.</summary>
+    public IReadOnlyList<string> Problems => [.. (_function?.Problems ?? []).Concat(Members.SelectMany(static m => m.Problems))];
+
     /// <summary>Resets the device under load (T11, N8): see <see cref="IPciBinding.Reset"/>.</summary>
     /// <exception cref="DmaBufIoException">It stands on other devices: reset those (<c>EOPNOTSUPP</c>); or it is closed (<c>ENODEV</c>).</exception>
     public void Reset()
@@ -55,6 +69,7 @@ public sealed class DeviceNode
     {
         BlockDevices = [];
         _binding = null;
+        _function = null;
         foreach (DeviceNode member in Members)
             member.Forget();
     }

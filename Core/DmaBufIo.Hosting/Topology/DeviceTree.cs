@@ -69,10 +69,11 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
 
         string prefix = function.Value.Identity.ClassCode >> 8 == NonVolatileMemory ? "nvme" : expression.Word;
         DeviceNames.Name name = owned.Push(_names.Take(prefix));
-        IPciBinding binding = owned.Push(driver.Probe(function.Value, name.Text));
+        PciFunction bound = function.Value;
+        IPciBinding binding = owned.Push(driver.Probe(bound, name.Text));
         function.Release();
         string[] names = isForeign ? [maker.Status.Name, use.Plugin.Status.Name] : [maker.Status.Name];
-        return new DeviceNode(expression, name.Text, driver.Name, names, binding.BlockDevices, [], binding);
+        return new DeviceNode(expression, name.Text, driver.Name, names, binding.BlockDevices, [], binding, bound);
     }
 
     /// <summary>The first driver in load order that wants the function, with a use of its plugin that the caller ends.</summary>
@@ -121,6 +122,6 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
         BlockDevice device = factory.Create(expression, [.. members.Select(static m => m.BlockDevices[0])]);
         if (device is IDisposable disposable)
             owned.Push(disposable);
-        return new DeviceNode(expression, device.Name, expression.Word, [maker.Status.Name], [device], members, binding: null);
+        return new DeviceNode(expression, device.Name, expression.Word, [maker.Status.Name], [device], members);
     }
 }

@@ -98,7 +98,7 @@ internal static class CopyCommand
             }
             finally
             {
-                problems.AddRange(source.Problems.Concat(destination.Problems));
+                problems.AddRange(source.Root.Problems.Concat(destination.Root.Problems));
                 foreach (string problem in problems.Take(5))
                     CommandOutput.Message($"error: {problem}");
             }

@@ -28,7 +28,7 @@ internal static class DevicesCommand
         {
             foreach (string expression in expressions)
                 opened.Add(host.Open(expression, readOnly: true));
-            var listing = new DeviceListing(host.DeviceWords, host.ExporterWords, [.. opened.SelectMany(static d => d.BlockDevices.Select(b => DeviceLine.From(d, b)))]);
+            var listing = new DeviceListing(host.Plugins.DeviceWords, host.Plugins.ExporterWords, [.. opened.SelectMany(static d => d.BlockDevices.Select(b => DeviceLine.From(d, b)))]);
             if (settings.Json)
                 CommandOutput.Json(listing);
             else
@@ -77,7 +77,7 @@ internal sealed record DeviceLine(
     internal static DeviceLine From(OpenedDevice opened, BlockDevice device) => new(
         device.Name,
         opened.Expression.Source,
-        opened.Root.DriverName ?? opened.Root.PluginName,
+        opened.Root.DriverName,
         device.Description,
         device.Capacity,
         device.Limits.LogicalBlockSize,

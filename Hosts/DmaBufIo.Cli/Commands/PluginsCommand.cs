@@ -22,7 +22,7 @@ internal static class PluginsCommand
 
     private static int Run(CommonSettings settings, DmaBufIoHost host)
     {
-        var listing = new PluginListing([.. host.Plugins.Select(PluginLine.From)]);
+        var listing = new PluginListing([.. host.Plugins.All.Select(PluginLine.From)]);
         if (settings.Json)
         {
             CommandOutput.Json(listing);

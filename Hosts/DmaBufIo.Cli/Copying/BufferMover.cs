@@ -6,6 +6,10 @@ using DmaBufIo.Sync;
 namespace DmaBufIo.Cli.Copying;
 
 /// <summary>Moves the buffer on a thread of its own, once for every so many requests, while the copy goes on.</summary>
+/// <remarks>
+/// The copy reports what it has submitted, waits until the move it has caused begins, and goes on: so moves do not pile up behind one that takes long,
+/// and each finds requests in flight.
+/// </remarks>
 internal sealed class BufferMover : IDisposable
 {
     private readonly IMovableBuffers _exporter;
@@ -15,6 +19,7 @@ internal sealed class BufferMover : IDisposable
     private readonly Thread _thread;
     private long _requests;
     private long _owed;
+    private long _begun;
     private volatile bool _stopping;
 
     internal BufferMover(IMovableBuffers exporter, DmaBuf buffer, long every)
@@ -35,17 +40,16 @@ internal sealed class BufferMover : IDisposable
     /// <summary>What ended the thread, or null.</summary>
     internal Exception? Failure { get; private set; }
 
-    /// <summary>Requests were submitted and are in flight.</summary>
+    /// <summary>Requests were submitted and are in flight. Waits until the moves that they cause have begun.</summary>
     internal void Submitted(int count)
     {
         _requests += count;
-        while (_requests >= _every)
-        {
-            _requests -= _every;
-            Interlocked.Increment(ref _owed);
-        }
-
+        long owed = _requests / _every;
+        if (owed == Interlocked.Read(ref _owed))
+            return;
+        Interlocked.Exchange(ref _owed, owed);
         _queue.WakeAll();
+        _queue.Wait(() => Interlocked.Read(ref _begun) >= owed || Failure is not null, new WaitReason("mover of the buffer"));
     }
 
     /// <summary>Nothing is in flight any more: ends the thread; what is still owed is forgotten.</summary>
@@ -62,10 +66,11 @@ internal sealed class BufferMover : IDisposable
         {
             while (true)
             {
-                _queue.Wait(() => _stopping || Interlocked.Read(ref _owed) > 0, new WaitReason("requests to count") { IsIdle = true });
+                _queue.Wait(() => _stopping || Interlocked.Read(ref _owed) > Interlocked.Read(ref _begun), new WaitReason("requests to count") { IsIdle = true });
                 if (_stopping)
                     return;
-                Interlocked.Decrement(ref _owed);
+                Interlocked.Increment(ref _begun);
+                _queue.WakeAll();
                 InvalidationReport report = _exporter.Move(_buffer);
                 Moves++;
                 if (report.Users > 0)
@@ -74,7 +79,8 @@ internal sealed class BufferMover : IDisposable
         }
         catch (DmaBufIoException e)
         {
-            Failure = e; // the copy looks at it when it joins the thread
+            Failure = e; // the copy looks at it when it has joined the thread
+            _queue.WakeAll();
         }
     }
 }

@@ -100,7 +100,8 @@ internal sealed class CopyJob : IDisposable
 
             if (_active == 0)
                 break;
-            int count = _ring.Reap(_completions, 1);
+            // Not interrupted: what is in flight is drained, whatever else happens.
+            int count = _ring.Reap(_completions, 1, CancellationToken.None);
             for (int i = 0; i < count; i++)
                 Completed(_completions[i], cancellationToken);
             _progress(Copied);
