@@ -40,14 +40,16 @@ internal sealed class BufferMover : IDisposable
     /// <summary>What ended the thread, or null.</summary>
     internal Exception? Failure { get; private set; }
 
-    /// <summary>Requests were submitted and are in flight. Waits until the moves that they cause have begun.</summary>
+    /// <summary>Requests were submitted and are in flight. Causes a move when it is time, and waits until it has begun.</summary>
     internal void Submitted(int count)
     {
         _requests += count;
-        long owed = _requests / _every;
-        if (owed == Interlocked.Read(ref _owed))
+        long owed = Interlocked.Read(ref _owed);
+        if (owed >= _requests / _every)
             return;
-        Interlocked.Exchange(ref _owed, owed);
+
+        // One per batch: a second one would find the map gone that the first has killed. What a large batch owes is made up by the next.
+        Interlocked.Exchange(ref _owed, ++owed);
         _queue.WakeAll();
         _queue.Wait(() => Interlocked.Read(ref _begun) >= owed || Failure is not null, new WaitReason("mover of the buffer"));
     }
