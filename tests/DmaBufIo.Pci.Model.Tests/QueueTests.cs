@@ -295,7 +295,8 @@ public sealed class QueueTests
         HostQueue queue = host.CreateQueue();
         queue.Place(Command.Io(Read, 0, 1, host.Page()));
 
-        // Rung when the last look has found nothing and the sleeping flag is still 0: no wake comes, only the look after the barrier can find it.
+        // Rung when the last look has found nothing and the sleeping flag is still 0: no wake comes, only the look after the barrier
+        // can find it.
         int rung = 0;
         host.Model.AboutToSleep = () =>
         {
