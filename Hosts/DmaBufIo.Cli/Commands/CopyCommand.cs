@@ -133,7 +133,7 @@ internal static class CopyCommand
             using var job = new CopyJob(settings, from, to, exported.Buffer, size, mover, progress);
             job.Run(cancellationToken);
             mover?.Dispose();
-            if (mover?.Failure is DmaBufIoException failure)
+            if (mover?.Failure is { } failure)
                 throw failure;
             report = report with
             {

@@ -7,8 +7,8 @@ namespace DmaBufIo.Cli.Copying;
 
 /// <summary>Moves the buffer on a thread of its own, once for every so many requests, while the copy goes on.</summary>
 /// <remarks>
-/// The copy reports what it has submitted, waits until the move it has caused begins, and goes on: so moves do not pile up behind one that takes long,
-/// and each finds requests in flight.
+/// The copy reports what it has submitted, waits until the move it has caused has taken the buffer's lock and kills the maps, and goes on while the
+/// move drains and copies: so moves do not pile up behind one that takes long, and each finds requests in flight.
 /// </remarks>
 internal sealed class BufferMover : IDisposable
 {
@@ -21,6 +21,7 @@ internal sealed class BufferMover : IDisposable
     private long _owed;
     private long _begun;
     private volatile bool _stopping;
+    private volatile DmaBufIoException? _failure;
 
     internal BufferMover(IMovableBuffers exporter, DmaBuf buffer, long every)
     {
@@ -38,9 +39,12 @@ internal sealed class BufferMover : IDisposable
     internal long UnderLoad { get; private set; }
 
     /// <summary>What ended the thread, or null.</summary>
-    internal Exception? Failure { get; private set; }
+    internal DmaBufIoException? Failure => _failure;
 
-    /// <summary>Requests were submitted and are in flight. Causes a move when it is time, and waits until it has begun.</summary>
+    /// <summary>How many requests may be submitted before the next move is due: a batch that ends there finds its move.</summary>
+    internal int UntilNext => (int)Math.Min(int.MaxValue, _every - (_requests % _every));
+
+    /// <summary>Requests were submitted and are in flight. Causes a move when it is time, and waits until it kills.</summary>
     internal void Submitted(int count)
     {
         _requests += count;
@@ -48,10 +52,15 @@ internal sealed class BufferMover : IDisposable
         if (owed >= _requests / _every)
             return;
 
-        // One per batch: a second one would find the map gone that the first has killed. What a large batch owes is made up by the next.
+        // One per batch: a second one would find the map gone that the first has killed.
+        long generation = _buffer.Generation;
         Interlocked.Exchange(ref _owed, ++owed);
         _queue.WakeAll();
-        _queue.Wait(() => Interlocked.Read(ref _begun) >= owed || Failure is not null, new WaitReason("mover of the buffer"));
+
+        // The generation advances when the lock is held and the kill begins; nothing announces it, so it is polled for that short time.
+        var spin = default(SpinWait);
+        while (_buffer.Generation == generation && _failure is null)
+            spin.SpinOnce(sleep1Threshold: -1);
     }
 
     /// <summary>Nothing is in flight any more: ends the thread; what is still owed is forgotten.</summary>
@@ -72,7 +81,6 @@ internal sealed class BufferMover : IDisposable
                 if (_stopping)
                     return;
                 Interlocked.Increment(ref _begun);
-                _queue.WakeAll();
                 InvalidationReport report = _exporter.Move(_buffer);
                 Moves++;
                 if (report.Users > 0)
@@ -81,8 +89,7 @@ internal sealed class BufferMover : IDisposable
         }
         catch (DmaBufIoException e)
         {
-            Failure = e; // the copy looks at it when it has joined the thread
-            _queue.WakeAll();
+            _failure = e; // the copy looks at it when it has joined the thread
         }
     }
 }

@@ -26,11 +26,11 @@ internal sealed class CopyJob : IDisposable
     private readonly Ring _ring;
     private readonly Piece[] _pieces;
     private readonly Stack<int> _free = new();
+    private readonly Queue<int> _ready = new();
     private readonly RingCompletion[] _completions;
     private readonly List<DmaBufToken> _tokens = [];
     private long _next;
     private int _active;
-    private int _prepared;
     private bool _disposed;
     private DmaBufIoException? _failure;
 
@@ -90,18 +90,21 @@ internal sealed class CopyJob : IDisposable
         {
             bool goOn = _failure is null && !cancellationToken.IsCancellationRequested;
             if (goOn)
-                PrepareReads();
-            if (_prepared > 0)
+                BeginPieces();
+            else
+                Abandon();
+            if (_ready.Count > 0)
             {
+                Prepare();
                 int submitted = _ring.Submit(cancellationToken);
-                _prepared = 0;
                 _mover?.Submitted(submitted);
             }
 
             if (_active == 0)
                 break;
+
             // Not interrupted: what is in flight is drained, whatever else happens.
-            int count = _ring.Reap(_completions, 1, CancellationToken.None);
+            int count = _ring.Reap(_completions, _ready.Count > 0 ? 0 : 1, CancellationToken.None);
             for (int i = 0; i < count; i++)
                 Completed(_completions[i], cancellationToken);
             _progress(Copied);
@@ -130,7 +133,7 @@ internal sealed class CopyJob : IDisposable
         _tokens.Add(_ring.TokenAt(slot)!);
     }
 
-    private void PrepareReads()
+    private void BeginPieces()
     {
         while (_next < _size && _free.Count > 0)
         {
@@ -138,10 +141,32 @@ internal sealed class CopyJob : IDisposable
             long data = Math.Min(_settings.Block, _size - _next);
             long length = (data + _unit - 1) / _unit * _unit;
             _pieces[index] = new Piece(_next, length, data, Writing: false);
-            _ring.TryReadFixed(_source, SourceSlot, index * _settings.Block, length, _next, (ulong)index);
-            _prepared++;
+            _ready.Enqueue(index);
             _active++;
             _next += data;
+        }
+    }
+
+    private void Prepare()
+    {
+        for (int left = Math.Min(_ready.Count, _mover?.UntilNext ?? int.MaxValue); left > 0; left--)
+        {
+            int index = _ready.Dequeue();
+            ref Piece piece = ref _pieces[index];
+            if (piece.Writing)
+                _ring.TryWriteFixed(_destination, DestinationSlot, index * _settings.Block, piece.Length, piece.Offset, (ulong)index);
+            else
+                _ring.TryReadFixed(_source, SourceSlot, index * _settings.Block, piece.Length, piece.Offset, (ulong)index);
+        }
+    }
+
+    /// <summary>Forgets what was not submitted; what was is still in flight.</summary>
+    private void Abandon()
+    {
+        while (_ready.TryDequeue(out int index))
+        {
+            _free.Push(index);
+            _active--;
         }
     }
 
@@ -161,8 +186,7 @@ internal sealed class CopyJob : IDisposable
             if (_failure is null && !cancellationToken.IsCancellationRequested)
             {
                 piece = piece with { Writing = true };
-                _ring.TryWriteFixed(_destination, DestinationSlot, index * _settings.Block, piece.Length, piece.Offset, (ulong)index);
-                _prepared++;
+                _ready.Enqueue(index);
                 return;
             }
         }
