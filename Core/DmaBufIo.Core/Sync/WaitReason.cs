@@ -11,6 +11,9 @@ public readonly record struct WaitReason(string What, Func<string>? Detail = nul
     /// <summary>True for a worker without work: never reported.</summary>
     public bool IsIdle { get; init; }
 
+    /// <summary>When the wait began, when this is a part of a longer one that reports itself; else 0.</summary>
+    internal long Since { get; init; }
+
     /// <summary>The whole text.</summary>
     public string Describe() => Detail is null ? What : $"{What} ({Detail()})";
 }
@@ -23,8 +26,8 @@ internal struct Wait
     internal Wait(in WaitReason reason)
     {
         Reason = reason;
-        Since = Stopwatch.GetTimestamp();
-        _reported = reason.IsIdle;
+        Since = reason.Since != 0 ? reason.Since : Stopwatch.GetTimestamp();
+        _reported = reason.IsIdle || reason.Since != 0;
     }
 
     internal WaitReason Reason { get; }
