@@ -50,12 +50,12 @@ public sealed partial class DmaBufToken
             _finishing = true;
         }
 
-        _driver.ReleaseAll(Guarded);
+        _driver.ReleaseAll((callback, action) => Guarded($"{callback} ({Name})", action));
         foreach (DmaDevice device in _devices)
             device.RemoveHolder(this);
         SnapshotRegistry.Remove(this);
-        Guarded("Put of the file", _owner.Put);
-        Guarded("Put of the buffer", Buffer.Put);
+        Guarded($"Put of the file ({Name})", _owner.Put);
+        Guarded($"Put of the buffer ({Name})", Buffer.Put);
         lock (_lock)
             _state = State.Released;
         Counters.TokensReleased.Add();
