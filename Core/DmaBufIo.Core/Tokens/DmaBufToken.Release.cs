@@ -35,10 +35,13 @@ public sealed partial class DmaBufToken
         KillMaps();
         bool last;
         lock (_lock)
-            last = _killed.Count == 0 && _state == State.Releasing && !_finishing;
+            last = IsOverLocked();
         if (last)
             FinishRelease();
     }
+
+    /// <summary>True when the release has begun and no map is left, nor one being made.</summary>
+    private bool IsOverLocked() => _state == State.Releasing && !_making && _live is null && _killed.Count == 0;
 
     private void FinishRelease()
     {

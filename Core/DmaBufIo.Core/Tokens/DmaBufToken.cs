@@ -35,6 +35,7 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
     private readonly long _number = SchedulePoint.NewObject();
     private DmaMap? _live;
     private State _state;
+    private bool _making;
 
     private DmaBufToken(ITokenOwner owner, DmaBuf buffer, DmaDirection direction, TokenDriver driver, TokenOptions options)
     {
