@@ -161,6 +161,14 @@ public sealed partial class DmaBufToken
             LastMapError = e;
             return null;
         }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // The request path does not throw: a request cut off here would never end, and its ring could not be closed.
+            DmaBufIoDiagnostics.Report(new DriverFault($"Map ({Name})", e));
+            LastMapError = new DmaBufIoException(
+                Errno.EIO, "Tokens", Name, $"the driver's Map threw {e.GetType().Name}: {e.Message}", "Tell the driver's author: Map throws DmaBufIoException only", inner: e);
+            return null;
+        }
     }
 
     private void StopMaking()
