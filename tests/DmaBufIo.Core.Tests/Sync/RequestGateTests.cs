@@ -127,7 +127,10 @@ public sealed class RequestGateTests
                 if (index >= Gates)
                     return;
                 if (!gates[index].TryEnter(slot))
+                {
+                    Thread.Yield();
                     continue;
+                }
 
                 // Inside: the killer must not think that everybody has left.
                 if (gates[index].IsDrained)
