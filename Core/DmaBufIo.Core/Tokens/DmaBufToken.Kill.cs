@@ -20,7 +20,7 @@ public sealed partial class DmaBufToken
 
     /// <inheritdoc/>
     public void WaitUnmapped() =>
-        _unmapped.Wait(() => Maps == 0, new WaitReason($"unmapping of {Name}", DescribeKilled));
+        _unmapped.Wait(HasNoMaps, new WaitReason($"unmapping of {Name}", DescribeKilled));
 
     /// <summary>The exporter wants the memory back. First phase; the batch does the rest (T17).</summary>
     internal void CollectInvalidation(InvalidationBatch batch, in HeldReservation held)
@@ -118,12 +118,18 @@ public sealed partial class DmaBufToken
         lock (_lock)
         {
             _killed.Remove(map);
-            last = _state == State.Releasing && _live is null && _killed.Count == 0;
+            last = IsOverLocked();
         }
 
         _unmapped.WakeAll();
         if (last)
             FinishRelease();
+    }
+
+    private bool HasNoMaps()
+    {
+        lock (_lock)
+            return !_making && _live is null && _killed.Count == 0;
     }
 
     private string DescribeKilled()
