@@ -126,19 +126,35 @@ public sealed class DmaBufIoHost : IDisposable
         }
     }
 
+    /// <summary>Parses a device expression with the words of the plugins that are loaded now; opens nothing.</summary>
+    /// <param name="expression">A topology expression or a plain path.</param>
+    /// <returns>The tree.</returns>
+    /// <exception cref="DmaBufIoException">Broken (<c>EINVAL</c>); the message points at the character.</exception>
+    public DeviceExpression Parse(string expression)
+    {
+        ThrowIfNotStarted();
+        return new ExpressionParser(Plugins.DeviceWords, Plugins.ExporterWords).ParseDevice(expression);
+    }
+
     /// <summary>Opens a device and everything it stands on.</summary>
     /// <param name="expression">A topology expression or a plain path, which means <c>nvme:PATH</c>; the grammar stands at <see cref="ExpressionParser"/>.</param>
     /// <param name="readOnly">True when the device will only be read.</param>
     /// <returns>The device; the caller disposes it, or the host does when it stops.</returns>
     /// <exception cref="DmaBufIoException">A broken expression or an unknown word (<c>EINVAL</c>), no driver (<c>ENODEV</c>), or what the plugins say. Nothing stays open then.</exception>
-    public OpenedDevice Open(string expression, bool readOnly = false)
+    public OpenedDevice Open(string expression, bool readOnly = false) => Open(Parse(expression), readOnly);
+
+    /// <summary>Opens a device and everything it stands on.</summary>
+    /// <param name="expression">From <see cref="Parse"/>, perhaps with options added.</param>
+    /// <param name="readOnly">True when the device will only be read.</param>
+    /// <returns>The device; the caller disposes it, or the host does when it stops.</returns>
+    /// <exception cref="DmaBufIoException">An unknown word (<c>EINVAL</c>), no driver (<c>ENODEV</c>), or what the plugins say. Nothing stays open then.</exception>
+    public OpenedDevice Open(DeviceExpression expression, bool readOnly = false)
     {
         ThrowIfNotStarted();
-        DeviceExpression parsed = new ExpressionParser(Plugins.DeviceWords, Plugins.ExporterWords).ParseDevice(expression);
         var owned = new OwnedStack();
-        var device = new OpenedDevice(_tree.Open(parsed, readOnly, owned), owned, Closed);
+        var device = new OpenedDevice(_tree.Open(expression, readOnly, owned), owned, Closed);
         Add(_devices, device);
-        _logger.DeviceOpened(device.Name, expression, device.Root.DriverName);
+        _logger.DeviceOpened(device.Name, ExpressionText.Format(expression), device.Root.DriverName);
         return device;
     }
 

@@ -72,7 +72,7 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
         IPciBinding binding = owned.Push(driver.Probe(function.Value, name.Text));
         function.Release();
         string[] names = isForeign ? [maker.Status.Name, use.Plugin.Status.Name] : [maker.Status.Name];
-        return new DeviceNode(expression, name.Text, driver.Name, names, binding.BlockDevices, [], binding);
+        return new DeviceNode(expression, name.Text, driver.Name, names, binding.BlockDevices, []).BoundTo(function.Value, binding);
     }
 
     /// <summary>The first driver in load order that wants the function, with a use of its plugin that the caller ends.</summary>
@@ -121,6 +121,6 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
         BlockDevice device = factory.Create(expression, [.. members.Select(static m => m.BlockDevices[0])]);
         if (device is IDisposable disposable)
             owned.Push(disposable);
-        return new DeviceNode(expression, device.Name, expression.Word, [maker.Status.Name], [device], members, binding: null);
+        return new DeviceNode(expression, device.Name, expression.Word, [maker.Status.Name], [device], members);
     }
 }
