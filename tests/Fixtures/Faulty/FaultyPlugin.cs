@@ -29,6 +29,8 @@ public sealed class FaultyPlugin : IDmaBufIoPlugin, IDisposable
     {
         switch (_fault)
         {
+            case "NameIsTaken":
+                break;
             case "RegisterThrows":
                 throw new InvalidOperationException("the registration is broken");
             case "KeyedServices":
