@@ -211,12 +211,12 @@ public sealed class DmaBufIoHost : IDisposable
         }
 
         using var all = new OwnedStack();
+        all.Push(new Ending(() => _logger.Stopped()));
         if (Options.OwnsFabric && _fabric is IDisposable fabric)
             all.Push(fabric);
         all.Push(_owned);
         all.Push(new Ending(Plugins.UnloadAll));
         all.Push(new Ending(CloseAll));
-        _logger.Stopped();
     }
 
     private static DmaBufIoException NoFabric() => new(

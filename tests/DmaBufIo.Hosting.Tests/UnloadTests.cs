@@ -1,7 +1,10 @@
+using System.Reflection;
 using System.Runtime.CompilerServices;
+using System.Runtime.Loader;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Hosting;
+using DmaBufIo.Hosting.Loading;
 
 namespace DmaBufIo.Tests;
 
@@ -53,13 +56,18 @@ public sealed class UnloadTests : IDisposable
     public void A_refused_plugin_leaves_nothing_loaded(string fault)
     {
         string folder = _yard.AddRenamed(PluginYard.Faulty, fault);
-        using DmaBufIoHost host = _yard.Start(static o => o.LoadPluginFolder = false);
+        var context = new WeakReference(null);
+        using DmaBufIoHost host = _yard.Start(o =>
+        {
+            o.LoadPluginFolder = false;
+            o.AssemblyLoader = config => new Watched(PluginLoader.Create(config), context);
+        });
         LoadRefused(host, folder);
 
-        for (int i = 0; i < 20 && IsLoaded(fault); i++)
+        for (int i = 0; i < 20 && context.IsAlive; i++)
             Collect();
 
-        Assert.False(IsLoaded(fault), $"An assembly of the refused plugin {fault} is still loaded.");
+        Assert.False(context.IsAlive, "The load context of the refused plugin was not collected.");
         Assert.Equal(PluginState.Refused, Assert.Single(host.Plugins.All).State);
     }
 
@@ -200,9 +208,6 @@ public sealed class UnloadTests : IDisposable
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void LoadRefused(DmaBufIoHost host, string folder) => Assert.Equal(PluginState.Refused, host.Plugins.Load(folder).State);
 
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private static bool IsLoaded(string assembly) => AppDomain.CurrentDomain.GetAssemblies().Any(a => a.GetName().Name == assembly);
-
     private static void AssertCollected(UnloadedPlugin unloaded)
     {
         for (int i = 0; i < 20 && !unloaded.IsCollected; i++)
@@ -214,5 +219,19 @@ public sealed class UnloadTests : IDisposable
     {
         GC.Collect();
         GC.WaitForPendingFinalizers();
+    }
+
+    private sealed class Watched(IPluginAssemblyLoader loader, WeakReference context) : IPluginAssemblyLoader
+    {
+        public bool IsUnloadable => loader.IsUnloadable;
+
+        public Assembly LoadDefaultAssembly()
+        {
+            Assembly assembly = loader.LoadDefaultAssembly();
+            context.Target = AssemblyLoadContext.GetLoadContext(assembly);
+            return assembly;
+        }
+
+        public void Dispose() => loader.Dispose();
     }
 }
