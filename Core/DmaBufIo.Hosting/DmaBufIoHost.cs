@@ -126,35 +126,36 @@ public sealed class DmaBufIoHost : IDisposable
         }
     }
 
+    /// <summary>Parses a device expression with the words of the plugins that are loaded now; opens nothing.</summary>
+    /// <param name="expression">A topology expression or a plain path.</param>
+    /// <returns>The tree.</returns>
+    /// <exception cref="DmaBufIoException">Broken (<c>EINVAL</c>); the message points at the character.</exception>
+    public DeviceExpression Parse(string expression)
+    {
+        ThrowIfNotStarted();
+        return new ExpressionParser(Plugins.DeviceWords, Plugins.ExporterWords).ParseDevice(expression);
+    }
+
     /// <summary>Opens a device and everything it stands on.</summary>
     /// <param name="expression">A topology expression or a plain path, which means <c>nvme:PATH</c>; the grammar stands at <see cref="ExpressionParser"/>.</param>
     /// <param name="readOnly">True when the device will only be read.</param>
     /// <returns>The device; the caller disposes it, or the host does when it stops.</returns>
     /// <exception cref="DmaBufIoException">A broken expression or an unknown word (<c>EINVAL</c>), no driver (<c>ENODEV</c>), or what the plugins say. Nothing stays open then.</exception>
-    public OpenedDevice Open(string expression, bool readOnly = false) => Open(ParseDevice(expression), readOnly);
+    public OpenedDevice Open(string expression, bool readOnly = false) => Open(Parse(expression), readOnly);
 
-    /// <summary>Opens a device from an expression that was parsed before, perhaps with options added.</summary>
-    /// <param name="expression">From <see cref="ParseDevice"/>.</param>
+    /// <summary>Opens a device and everything it stands on.</summary>
+    /// <param name="expression">From <see cref="Parse"/>, perhaps with options added.</param>
     /// <param name="readOnly">True when the device will only be read.</param>
     /// <returns>The device; the caller disposes it, or the host does when it stops.</returns>
-    /// <exception cref="DmaBufIoException">As the other overload.</exception>
+    /// <exception cref="DmaBufIoException">An unknown word (<c>EINVAL</c>), no driver (<c>ENODEV</c>), or what the plugins say. Nothing stays open then.</exception>
     public OpenedDevice Open(DeviceExpression expression, bool readOnly = false)
     {
         ThrowIfNotStarted();
         var owned = new OwnedStack();
         var device = new OpenedDevice(_tree.Open(expression, readOnly, owned), owned, Closed);
         Add(_devices, device);
-        _logger.DeviceOpened(device.Name, expression.Source, device.Root.DriverName);
+        _logger.DeviceOpened(device.Name, ExpressionText.Format(expression), device.Root.DriverName);
         return device;
-    }
-
-    /// <summary>Parses a device expression with the words of the loaded plugins; opens nothing.</summary>
-    /// <param name="expression">A topology expression or a plain path.</param>
-    /// <exception cref="DmaBufIoException">A broken expression (<c>EINVAL</c>); the message points at the character.</exception>
-    public DeviceExpression ParseDevice(string expression)
-    {
-        ThrowIfNotStarted();
-        return new ExpressionParser(Plugins.DeviceWords, Plugins.ExporterWords).ParseDevice(expression);
     }
 
     /// <summary>Makes a buffer.</summary>
@@ -210,12 +211,12 @@ public sealed class DmaBufIoHost : IDisposable
         }
 
         using var all = new OwnedStack();
+        all.Push(new Ending(() => _logger.Stopped()));
         if (Options.OwnsFabric && _fabric is IDisposable fabric)
             all.Push(fabric);
         all.Push(_owned);
         all.Push(new Ending(Plugins.UnloadAll));
         all.Push(new Ending(CloseAll));
-        _logger.Stopped();
     }
 
     private static DmaBufIoException NoFabric() => new(

@@ -13,33 +13,31 @@ internal sealed class PluginLoadContext(PluginConfig config)
 {
     private readonly AssemblyDependencyResolver _resolver = new(config.MainAssemblyPath);
     private readonly Lock _lock = new();
-    private readonly Dictionary<string, Assembly> _loaded = new(StringComparer.Ordinal);
 
-    internal Assembly LoadMain() => LoadBytes(config.MainAssemblyPath);
+    internal Assembly LoadMain() => LoadBytes(Path.GetFileNameWithoutExtension(config.MainAssemblyPath), config.MainAssemblyPath);
 
     protected override Assembly? Load(AssemblyName assemblyName)
     {
         if (SharedAssemblies.IsShared(assemblyName.Name!, config) && SharedAssemblies.OfHost(assemblyName.Name!) is Assembly shared)
             return shared;
-        return _resolver.ResolveAssemblyToPath(assemblyName) is string path ? LoadBytes(path) : null;
+        return _resolver.ResolveAssemblyToPath(assemblyName) is string path ? LoadBytes(assemblyName.Name!, path) : null;
     }
 
     protected override nint LoadUnmanagedDll(string unmanagedDllName) =>
         _resolver.ResolveUnmanagedDllToPath(unmanagedDllName) is string path ? LoadUnmanagedDllFromPath(path) : 0;
 
-    // The runtime may ask for one assembly from two threads at once, and refuses a second load of the same name.
-    private Assembly LoadBytes(string path)
+    // The runtime may ask for one assembly from two threads at once, and refuses a second load of the same name. The context must not keep a table
+    // of what it has loaded: after Unload the runtime keeps the context until its assemblies are gone, and the table would keep the assemblies.
+    private Assembly LoadBytes(string name, string path)
     {
         lock (_lock)
         {
-            if (_loaded.TryGetValue(path, out Assembly? assembly))
-                return assembly;
+            if (Assemblies.FirstOrDefault(a => a.GetName().Name == name) is Assembly loaded)
+                return loaded;
             string symbols = Path.ChangeExtension(path, ".pdb");
             using var image = new MemoryStream(File.ReadAllBytes(path), writable: false);
             using MemoryStream? pdb = File.Exists(symbols) ? new MemoryStream(File.ReadAllBytes(symbols), writable: false) : null;
-            assembly = LoadFromStream(image, pdb);
-            _loaded.Add(path, assembly);
-            return assembly;
+            return LoadFromStream(image, pdb);
         }
     }
 }

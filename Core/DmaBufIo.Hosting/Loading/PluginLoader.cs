@@ -5,7 +5,9 @@ namespace DmaBufIo.Hosting.Loading;
 /// <summary>The loader that comes with the framework: a load context per plugin and the runtime's own dependency resolver.</summary>
 public sealed class PluginLoader : IPluginAssemblyLoader
 {
+    private readonly Lock _lock = new();
     private PluginLoadContext? _context;
+    private Assembly? _main;
 
     private PluginLoader(PluginConfig config)
     {
@@ -25,14 +27,24 @@ public sealed class PluginLoader : IPluginAssemblyLoader
     /// <inheritdoc/>
     public Assembly LoadDefaultAssembly()
     {
-        ObjectDisposedException.ThrowIf(_context is null, this);
-        return _context.LoadMain();
+        lock (_lock)
+        {
+            ObjectDisposedException.ThrowIf(_context is null, this);
+            return _main ??= _context.LoadMain();
+        }
     }
 
     /// <summary>Unloads, where the context is collectible: its memory is given back when nothing refers to its types any more. Idempotent.</summary>
     public void Dispose()
     {
-        PluginLoadContext? context = Interlocked.Exchange(ref _context, null);
+        PluginLoadContext? context;
+        lock (_lock)
+        {
+            context = _context;
+            _context = null;
+            _main = null;
+        }
+
         if (context is { IsCollectible: true })
             context.Unload();
     }

@@ -8,27 +8,17 @@ namespace DmaBufIo.Hosting;
 /// <summary>One device of an opened tree: a PCI function with its driver, or a block device that stands on others.</summary>
 public sealed class DeviceNode
 {
-    private IPciBinding? _binding;
     private PciFunction? _function;
+    private IPciBinding? _binding;
 
-    internal DeviceNode(
-        DeviceExpression expression,
-        string name,
-        string driver,
-        IReadOnlyList<string> plugins,
-        IReadOnlyList<BlockDevice> blockDevices,
-        IReadOnlyList<DeviceNode> members,
-        IPciBinding? binding = null,
-        PciFunction? function = null)
+    internal DeviceNode(DeviceExpression expression, string name, string driver, IReadOnlyList<string> plugins, IReadOnlyList<BlockDevice> blockDevices, IReadOnlyList<DeviceNode> members)
     {
-        _function = function;
         Expression = expression;
         Name = name;
         DriverName = driver;
         PluginNames = plugins;
         BlockDevices = blockDevices;
         Members = members;
-        _binding = binding;
     }
 
     /// <summary>The part of the expression that this device stands for.</summary>
@@ -49,8 +39,8 @@ public sealed class DeviceNode
     /// <summary>The devices it stands on, in order; closed after it.</summary>
     public IReadOnlyList<DeviceNode> Members { get; }
 
-    /// <summary>What the device and its members found wrong themselves (<see cref="PciFunction.Problems"/>). Empty once the device is closed.</summary>
-    public IReadOnlyList<string> Problems => [.. (_function?.Problems ?? []).Concat(Members.SelectMany(static m => m.Problems))];
+    /// <summary>What the function and those of its members found wrong so far (<see cref="PciFunction.Problems"/>). Empty once the device is closed.</summary>
+    public IReadOnlyList<string> Problems => [.. _function?.Problems ?? [], .. Members.SelectMany(static m => m.Problems)];
 
     /// <summary>Resets the device under load (T11, N8): see <see cref="IPciBinding.Reset"/>.</summary>
     /// <exception cref="DmaBufIoException">It stands on other devices: reset those (<c>EOPNOTSUPP</c>); or it is closed (<c>ENODEV</c>).</exception>
@@ -64,12 +54,19 @@ public sealed class DeviceNode
             throw new DmaBufIoException(Errno.ENODEV, "Topology", Name, "the device is closed or has no reset", "Reset an open device behind a PCI function", rule: "T11");
     }
 
+    internal DeviceNode BoundTo(PciFunction function, IPciBinding binding)
+    {
+        _function = function;
+        _binding = binding;
+        return this;
+    }
+
     /// <summary>Lets go of every object of a plugin, so that one which an application keeps does not keep the plugin loaded.</summary>
     internal void Forget()
     {
         BlockDevices = [];
-        _binding = null;
         _function = null;
+        _binding = null;
         foreach (DeviceNode member in Members)
             member.Forget();
     }

@@ -69,11 +69,10 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
 
         string prefix = function.Value.Identity.ClassCode >> 8 == NonVolatileMemory ? "nvme" : expression.Word;
         DeviceNames.Name name = owned.Push(_names.Take(prefix));
-        PciFunction bound = function.Value;
-        IPciBinding binding = owned.Push(driver.Probe(bound, name.Text));
+        IPciBinding binding = owned.Push(driver.Probe(function.Value, name.Text));
         function.Release();
         string[] names = isForeign ? [maker.Status.Name, use.Plugin.Status.Name] : [maker.Status.Name];
-        return new DeviceNode(expression, name.Text, driver.Name, names, binding.BlockDevices, [], binding, bound);
+        return new DeviceNode(expression, name.Text, driver.Name, names, binding.BlockDevices, []).BoundTo(function.Value, binding);
     }
 
     /// <summary>The first driver in load order that wants the function, with a use of its plugin that the caller ends.</summary>

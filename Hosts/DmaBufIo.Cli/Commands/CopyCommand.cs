@@ -81,8 +81,8 @@ internal static class CopyCommand
 
     private static CopyReport Copy(CopySettings settings, CommonSettings common, CopyReport report, DmaBufIoHost host, ModelIommu iommu, CancellationToken cancellationToken)
     {
-        DeviceExpression sourceExpression = host.ParseDevice(settings.Source);
-        DeviceExpression destinationExpression = host.ParseDevice(settings.Destination);
+        DeviceExpression sourceExpression = host.Parse(settings.Source);
+        DeviceExpression destinationExpression = host.Parse(settings.Destination);
         using ExportedBuffer exported = host.CreateBuffer(settings.Exporter, "copy", settings.Buffer);
         if (settings.InvalidateEvery > 0 && exported.Mover is null)
             throw new DmaBufIoException(Errno.EINVAL, "copy", "option --invalidate-every", $"exporter '{settings.Exporter}' never moves its buffers", "Use an exporter that moves, for example --via moving", rule: "F7");
