@@ -82,6 +82,38 @@ public sealed class FaultTests
     }
 
     [Fact]
+    public void After_a_fatal_fault_the_rest_of_a_batch_is_not_executed()
+    {
+        using var host = new NvmeHost();
+        ulong completion = host.Page();
+        ulong submission = host.Page();
+        Assert.Equal(0, host.CreateCompletionQueue(1, 16, completion).Code);
+        Assert.Equal(0, host.CreateSubmissionQueue(1, 16, submission, 1).Code);
+        var queue = new HostQueue(host, 1, submission, 16, completion, 16, 1);
+        ulong page = host.Page();
+        for (int i = 0; i < 4; i++)
+            queue.Place(Command.Io(2, 0, 8, page));
+        host.Fabric.Faulting = (completion + 16, completion + 32);
+        host.Fabric.ForgetAccesses();
+        queue.Ring();
+        host.Model.Advance();
+        Assert.Equal(3u, host.Csts);
+        Assert.Equal(2, host.Fabric.Accesses.Count(a => a.Address == page));
+    }
+
+    [Fact]
+    public void A_reset_drops_held_asynchronous_event_requests()
+    {
+        using var host = new NvmeHost();
+        host.Admin.Submit(new Command { Opcode = 0x0C });
+        host.Model.Advance();
+        host.Enable();
+        host.Model.Write32(0, 0x1000 + 5 * 8, 1);
+        host.Model.Advance();
+        Assert.False(host.Admin.TryReap(out _));
+    }
+
+    [Fact]
     public void The_device_reads_what_it_writes_and_writes_what_it_reads_in_the_right_direction_only()
     {
         using var host = new NvmeHost();

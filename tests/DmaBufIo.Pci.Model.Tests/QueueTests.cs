@@ -288,19 +288,38 @@ public sealed class QueueTests
     }
 
     [Fact]
-    public void A_doorbell_is_never_missed_by_a_controller_about_to_sleep()
+    public void A_doorbell_rung_while_the_controller_decides_to_sleep_is_seen()
     {
         using var host = new NvmeHost(new NvmeModelOptions { SizeBytes = 1 << 20, OwnThread = true });
         host.Fabric.Recording = false;
         HostQueue queue = host.CreateQueue();
-        ulong page = host.Page();
-        var random = new Random(7);
+        queue.Place(Command.Io(Read, 0, 1, host.Page()));
 
-        // Pauses around the time the thread takes to fall asleep; a lost wake shows as a completion that never comes.
-        for (int i = 0; i < 500; i++)
+        // Rung when the last look has found nothing and the sleeping flag is still 0: no wake comes, only the look after the barrier
+        // can find it.
+        int rung = 0;
+        host.Model.AboutToSleep = () =>
         {
+            if (Interlocked.Exchange(ref rung, 1) == 0)
+                queue.Ring();
+        };
+        Assert.Equal(0, queue.Reap().Code);
+        host.Model.AboutToSleep = null;
+    }
+
+    [Fact]
+    public void A_sleeping_controller_is_woken_by_a_doorbell()
+    {
+        using var host = new NvmeHost(new NvmeModelOptions { SizeBytes = 1 << 20, OwnThread = true });
+        HostQueue queue = host.CreateQueue();
+        ulong page = host.Page();
+        using var nearSleep = new SemaphoreSlim(0);
+        for (int turn = 0; turn < 20; turn++)
+        {
+            host.Model.AboutToSleep = () => nearSleep.Release();
+            Assert.True(nearSleep.Wait(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken));
+            host.Model.AboutToSleep = null;
             Assert.Equal(0, queue.Run(Command.Io(Read, 0, 1, page)).Code);
-            Thread.SpinWait(random.Next(20_000));
         }
     }
 

@@ -165,8 +165,10 @@ public sealed class StateTests
         Assert.Equal(0, queue.Run(Command.Io(2, 0, 1, host.Page())).Code);
     }
 
-    [Fact]
-    public void Reset_waits_for_the_DMA_under_way()
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Reset_and_Kill_wait_for_the_DMA_under_way(bool kill)
     {
         using var host = new NvmeHost(new NvmeModelOptions { SizeBytes = 1 << 20, OwnThread = true });
         HostQueue queue = host.CreateQueue();
@@ -187,19 +189,23 @@ public sealed class StateTests
         bool sawEnd = false;
         var reset = new Thread(() =>
         {
-            host.Model.Reset();
+            if (kill)
+                host.Model.Kill();
+            else
+                host.Model.Reset();
             sawEnd = Volatile.Read(ref ended);
         });
         reset.Start();
 
-        // Either it waits inside Reset, as it must, or it has returned too early and says so.
+        // Either it waits inside the call, as it must, or it has returned too early and says so.
         SpinWait.SpinUntil(() => (reset.ThreadState & (ThreadState.WaitSleepJoin | ThreadState.Stopped)) != 0);
         leave.Set();
         Assert.True(reset.Join(TimeSpan.FromSeconds(30)));
-        Assert.True(sawEnd, "Reset returned while a DMA was under way");
-        host.Fabric.ForgetAccesses();
-        Assert.Equal(0u, host.Csts);
-        Assert.Empty(host.Fabric.Accesses);
+        Assert.True(sawEnd, "it returned while a DMA was under way");
+        int accesses = host.Fabric.Accesses.Count;
+        Assert.Equal(kill ? uint.MaxValue : 0u, host.Csts);
+        host.Model.Dispose();
+        Assert.Equal(accesses, host.Fabric.Accesses.Count);
     }
 
     [Theory]

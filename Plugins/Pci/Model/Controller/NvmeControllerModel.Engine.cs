@@ -78,6 +78,7 @@ public sealed partial class NvmeControllerModel
             }
 
             idle = 0;
+            AboutToSleep?.Invoke();
             Volatile.Write(ref _sleeping, 1);
             Interlocked.MemoryBarrierProcessWide();
             if (!_stopping && !HasWork())
