@@ -180,8 +180,8 @@ internal sealed partial class NvmeController
         Device.KillMaps();
 
         // Requests that were under way in a batch when the maps were killed have ended now, or were sent back. Their references are dropped here, in
-        // the place of owners that may be idle; all contexts, for a stacked device may hold the maps of this one through another's.
-        foreach (IoContext context in ContextTable.Living())
+        // the place of owners that may be idle. Whoever uses a map of this controller, be it through a stacked device, has a queue of it.
+        foreach (IoContext context in queues.Select(static q => q.Context).Distinct())
             context.ReapAsVisitor();
     }
 
