@@ -1,6 +1,6 @@
 using DmaBufIo.Errors;
 using DmaBufIo.Importers.NvmePci.Tests.Harness;
-using DmaBufIo.Io;
+using DmaBufIo.Memory;
 using DmaBufIo.Models.Iommu;
 using DmaBufIo.Pci;
 using DmaBufIo.Pci.Model;
@@ -162,6 +162,29 @@ public sealed class ProbeTests
 
         Assert.Empty(model.Violations);
         Assert.Equal(0, iommu.LeakedMappings);
+    }
+
+    [Theory]
+    [InlineData(8, 0, "2^8")]
+    [InlineData(13, 0, "2^13")]
+    [InlineData(9, 8, "8 bytes of metadata")]
+    public void A_namespace_in_a_format_that_the_driver_cannot_work_with_is_refused_with_the_reason(int shift, int metadata, string reason)
+    {
+        using var iommu = new ModelIommu();
+        using var model = new NvmeControllerModel(Rig.Small, iommu);
+        var function = new FaultyFunction(model);
+        function.AfterAdvance = () =>
+        {
+            // The data page of the admin queue; byte 26 selects format 0, which is described from byte 128 on.
+            if (!function.TryMemoryOf("nvme0 admin queue", out MemoryRange memory))
+                return;
+            Span<byte> data = memory.Region.Span(8192, 4096);
+            if (data[130] == 9)
+                (data[128], data[130]) = ((byte)metadata, (byte)shift);
+        };
+        var e = Assert.Throws<DmaBufIoException>(() => new NvmePciDriver().Probe(function, "nvme0"));
+        Assert.Equal(Errno.EOPNOTSUPP, e.Errno);
+        Assert.Contains(reason, e.Message, StringComparison.Ordinal);
     }
 
     [Fact]

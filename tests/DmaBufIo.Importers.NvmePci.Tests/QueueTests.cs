@@ -240,16 +240,25 @@ public sealed class QueueTests
     {
         Lane lane = rig.Lane();
 
-        // Fragments with a hole after each, so that no two are contiguous in device addresses.
-        (DmaBufToken token, _) = rig.Register(
-            [16384, 8192 + 4096, 65536],
+        // Runs of 16, 28 and 20 KiB: the last is made of two ranges that are contiguous, so its 8 and 12 KiB do not count.
+        (DmaBufToken token, TestExporter memory) = rig.Register(
+            [65536],
             DmaDirection.Bidirectional,
-            static whole => [.. whole.Select(static r => Part(r, 0, r.Length))]);
+            static whole => [Part(whole[0], 48 << 10, 16 << 10), Part(whole[0], 20 << 10, 28 << 10), Part(whole[0], 0, 12 << 10), Part(whole[0], 12 << 10, 8 << 10)]);
         DmaMap map = lane.EnterWithMap(token);
         DmaBufToken.Drop(map, lane.Context);
         lane.Context.Leave();
-        Assert.InRange(map.SmallestSegment, 12288, map.Length);
-        Assert.Equal(0, map.SmallestSegment % 4096);
+        Assert.Equal(16 << 10, map.SmallestSegment);
+
+        // The order of the buffer is that of the table, not of the addresses.
+        byte[] data = new byte[65536];
+        new Random(6).NextBytes(data);
+        memory.Write(0, data);
+        Assert.Equal(Errno.Ok, lane.Do(token, BioOperation.Write, 0, 65536, 0));
+        memory.Write(0, new byte[65536]);
+        Assert.Equal(Errno.Ok, lane.Do(token, BioOperation.Read, 48 << 10, 16 << 10, 96));
+        Assert.Equal(Errno.Ok, lane.Do(token, BioOperation.Read, 0, 48 << 10, 0));
+        Assert.Equal(data, memory.Read(0, 65536));
     });
 
     [Fact]

@@ -244,6 +244,47 @@ public sealed class RecoveryTests
         Assert.Equal(Errno.Ok, lane.Do(token, BioOperation.Read, 0, 4096, 0));
     });
 
+    [Theory]
+    [InlineData(5)] // not in flight
+    [InlineData(700)] // no tag of the queue
+    [InlineData(65535)]
+    public void N8_an_answer_to_a_command_that_was_not_given_ends_no_request_and_resets_the_controller(int identifier) => Rig.With(rig =>
+    {
+        Lane lane = rig.Lane(depth: 32);
+        (DmaBufToken token, _) = rig.Register(1 << 20);
+        rig.Function.OnWrite = static (offset, _) => offset is 0x1008 or 0x100C;
+        Assert.True(lane.TrySubmit(token, BioOperation.Read, 0, 4096, 0, 0));
+        Assert.True(rig.Function.TryMemoryOf("nvme0 queue 1", out MemoryRange memory));
+
+        // 33 submission entries of 64 bytes take one page; the completion entries follow. Success, phase 1.
+        System.Buffers.Binary.BinaryPrimitives.WriteInt32LittleEndian(memory.Region.Span(4096 + 12, 4), identifier | (1 << 16));
+        lane.Finish();
+        Assert.Equal((Errno.ECANCELED, 1), (lane.StatusOf(0), lane.EndsOf(0)));
+        rig.Function.OnWrite = null;
+        Settle(rig, resets: 1);
+        Assert.Equal(Errno.Ok, lane.Do(token, BioOperation.Read, 0, 4096, 0));
+    });
+
+    [Fact]
+    public void A_queue_that_cannot_be_made_leaves_nothing_behind_and_the_others_go_on() => Rig.With(
+        rig =>
+        {
+            Lane lane = rig.Lane();
+            (DmaBufToken token, _) = rig.Register(1 << 20);
+            long live = rig.Iommu.LiveMappings;
+
+            // The second admin command from now on, the creation of the submission queue, is never announced.
+            int announced = 0;
+            rig.Function.OnWrite = (offset, _) => offset == 0x1000 && ++announced == 2;
+            Assert.Equal(Errno.ETIMEDOUT, Assert.Throws<DmaBufIoException>(() => new Lane(rig.Device, 4)).Errno);
+            Assert.Equal(live, rig.Iommu.LiveMappings);
+            Assert.Equal(1, rig.Binding.Resets);
+            Assert.Equal(Errno.Ok, lane.Do(token, BioOperation.Read, 0, 4096, 0));
+            using var next = new Lane(rig.Device, 4);
+            Assert.Equal(Errno.Ok, next.Flush());
+        },
+        options: new NvmePciOptions { TimeoutMilliseconds = 100 });
+
     [Fact]
     public void N8_a_controller_that_does_not_come_back_from_a_reset_is_given_up() => Rig.With(rig =>
     {

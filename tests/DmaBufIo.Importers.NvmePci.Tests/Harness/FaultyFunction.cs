@@ -1,4 +1,5 @@
 using DmaBufIo.Dma;
+using DmaBufIo.Memory;
 using DmaBufIo.Pci;
 
 namespace DmaBufIo.Importers.NvmePci.Tests.Harness;
@@ -7,6 +8,7 @@ namespace DmaBufIo.Importers.NvmePci.Tests.Harness;
 internal sealed class FaultyFunction(PciFunction inner) : PciFunction
 {
     private const long Csts = 0x1C;
+    private readonly RecordingSpace _space = new(inner.AddressSpace);
     private readonly Dictionary<long, int> _rung = [];
 
     /// <summary>Changes what a register reads: offset, true value.</summary>
@@ -22,13 +24,14 @@ internal sealed class FaultyFunction(PciFunction inner) : PciFunction
 
     internal int Disposals { get; private set; }
 
-    internal bool InterceptsStatus { get; set; } = true;
+    /// <summary>Runs after an inline device has worked, for example to falsify what it wrote.</summary>
+    internal Action? AfterAdvance { get; set; }
 
     public override string Name => inner.Name;
 
     public override PciIdentity Identity => inner.Identity;
 
-    public override DmaAddressSpace AddressSpace => inner.AddressSpace;
+    public override DmaAddressSpace AddressSpace => _space;
 
     public override int InterruptVectors => inner.InterruptVectors;
 
@@ -72,11 +75,43 @@ internal sealed class FaultyFunction(PciFunction inner) : PciFunction
         inner.Reset();
     }
 
-    public override void Advance() => inner.Advance();
+    /// <summary>The memory of the latest mapping with that purpose.</summary>
+    internal bool TryMemoryOf(string purpose, out MemoryRange memory) => _space.Latest.TryGetValue(purpose, out memory);
+
+    public override void Advance()
+    {
+        inner.Advance();
+        AfterAdvance?.Invoke();
+    }
 
     public override void Dispose()
     {
         Disposals++;
         inner.Dispose();
     }
+}
+
+/// <summary>Passes everything on and remembers what was mapped for what.</summary>
+internal sealed class RecordingSpace(DmaAddressSpace inner) : DmaAddressSpace
+{
+    internal Dictionary<string, MemoryRange> Latest { get; } = [];
+
+    public override string Name => inner.Name;
+
+    public override int Granularity => inner.Granularity;
+
+    public override bool IsCoherent => inner.IsCoherent;
+
+    public override DeviceRange Map(in MemoryRange memory, DmaDirection direction, string purpose, long generation = 0)
+    {
+        lock (Latest)
+            Latest[purpose] = memory;
+        return inner.Map(memory, direction, purpose, generation);
+    }
+
+    public override void Unmap(DeviceRange range) => inner.Unmap(range);
+
+    public override void SyncForDevice(DeviceRange range, long offset, long length) => inner.SyncForDevice(range, offset, length);
+
+    public override void SyncForCpu(DeviceRange range, long offset, long length) => inner.SyncForCpu(range, offset, length);
 }

@@ -16,6 +16,7 @@ internal sealed partial class NvmeController
     private readonly Recovery _recovery;
     private int _resets;
     private int _recoveryFor = -1;
+    private bool _givenUp;
     private bool _disposed;
 
     /// <summary>Resets that were finished.</summary>
@@ -55,7 +56,8 @@ internal sealed partial class NvmeController
             if (_disposed)
                 return;
             _disposed = true;
-            GiveUp(shutdown: true);
+            if (!_givenUp)
+                GiveUp(shutdown: true);
         }
         finally
         {
@@ -112,6 +114,7 @@ internal sealed partial class NvmeController
     /// <summary>The device is gone for its users: by removal, by itself, or because it did not come back from a reset.</summary>
     private void GiveUp(bool shutdown)
     {
+        _givenUp = true;
         Device.MarkRemoved();
         NvmeQueue[] queues = OpenQueues();
         foreach (NvmeQueue queue in queues)
