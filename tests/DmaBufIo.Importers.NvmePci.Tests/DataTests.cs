@@ -164,8 +164,8 @@ public sealed class DataTests
             IommuCounters before = rig.Iommu.Counters;
             Assert.Equal(Errno.Ok, lane.Do(token, BioOperation.Read, 512 << 10, 4096, 0));
             Assert.Equal(
-                before with { SyncsForDevice = before.SyncsForDevice + 1, SyncsForCpu = before.SyncsForCpu + 1, SyncedBytes = before.SyncedBytes + 8192 },
-                rig.Iommu.Counters with { TableWalks = before.TableWalks, IotlbHits = before.IotlbHits, IotlbMisses = before.IotlbMisses });
+                (before.SyncsForDevice + 1, before.SyncsForCpu + 1, before.SyncedBytes + 8192),
+                (rig.Iommu.Counters.SyncsForDevice, rig.Iommu.Counters.SyncsForCpu, rig.Iommu.Counters.SyncedBytes));
 
             // Over three ranges: each gets its part.
             before = rig.Iommu.Counters;

@@ -103,7 +103,8 @@ public sealed class PrpListTests
             int bytes = PrpList.MemoryFor(entries, Shift);
             if (bytes < Page)
             {
-                Assert.True(bytes >= entries * 8 && Page % bytes == 0, $"{entries} entries, {bytes} bytes: lists would not fit or would cross a page");
+                bool fits = bytes >= entries * 8 && Page % bytes == 0;
+                Assert.True(fits, $"{entries} entries, {bytes} bytes: lists would not fit or would cross a page");
                 continue;
             }
 

@@ -206,7 +206,8 @@ public sealed class QueueTests
     public void N9_a_joint_inside_a_controller_page_is_refused_and_nothing_stays_mapped() => Rig.With(rig =>
     {
         Lane lane = rig.Lane();
-        (DmaBufToken token, TestExporter memory) = rig.Register([8192], DmaDirection.Bidirectional, static whole => Cut(whole[0], 512, 7680));
+        (DmaBufToken token, TestExporter memory) = rig.Register(
+            [8192], DmaDirection.Bidirectional, static whole => Cut(whole[0], 512, 7680));
         Assert.Equal(Errno.EOPNOTSUPP, token.GetMap(lane.Context, out _, TestContext.Current.CancellationToken));
         Assert.Equal("N9", token.LastMapError?.Rule);
         Assert.Contains("4096", token.LastMapError!.Message, StringComparison.Ordinal);
@@ -244,7 +245,13 @@ public sealed class QueueTests
         (DmaBufToken token, TestExporter memory) = rig.Register(
             [65536],
             DmaDirection.Bidirectional,
-            static whole => [Part(whole[0], 48 << 10, 16 << 10), Part(whole[0], 20 << 10, 28 << 10), Part(whole[0], 0, 12 << 10), Part(whole[0], 12 << 10, 8 << 10)]);
+            static whole =>
+            [
+                Part(whole[0], 48 << 10, 16 << 10),
+                Part(whole[0], 20 << 10, 28 << 10),
+                Part(whole[0], 0, 12 << 10),
+                Part(whole[0], 12 << 10, 8 << 10),
+            ]);
         DmaMap map = lane.EnterWithMap(token);
         DmaBufToken.Drop(map, lane.Context);
         lane.Context.Leave();

@@ -327,7 +327,8 @@ public sealed class RecoveryTests
                 lane.Forget();
                 Fill(lane, token);
                 lane.Commit();
-                using (DmaBufs.ReservationGuard guard = token.Buffer.Reservation.Lock(cancellationToken: TestContext.Current.CancellationToken))
+                CancellationToken cancel = TestContext.Current.CancellationToken;
+                using (DmaBufs.ReservationGuard guard = token.Buffer.Reservation.Lock(cancellationToken: cancel))
                 {
                     DmaBufs.HeldReservation held = guard.Held;
                     Assert.Equal(1, token.Buffer.InvalidateMappings(held).KilledMaps);
@@ -354,6 +355,9 @@ public sealed class RecoveryTests
     }
 
     // Requests end before the worker has finished the reset.
-    private static void Settle(Rig rig, int resets) =>
-        Assert.True(SpinWait.SpinUntil(() => rig.Binding.Resets == resets, TimeSpan.FromSeconds(30)), $"{rig.Binding.Resets} resets, {rig.Binding.Failure?.Message}");
+    private static void Settle(Rig rig, int resets)
+    {
+        bool settled = SpinWait.SpinUntil(() => rig.Binding.Resets == resets, TimeSpan.FromSeconds(30));
+        Assert.True(settled, $"{rig.Binding.Resets} resets, {rig.Binding.Failure?.Message}");
+    }
 }

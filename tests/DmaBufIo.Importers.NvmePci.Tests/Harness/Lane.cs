@@ -6,7 +6,8 @@ using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Importers.NvmePci.Tests.Harness;
 
-/// <summary>What a ring does, reduced to bios: a context, its pool, a queue, and an account of how often each request ended and how.</summary>
+/// <summary>What a ring does, reduced to bios: a context, its pool, a queue, and an account of how often each request ended and
+/// how.</summary>
 internal sealed class Lane : IBioOwner, IPollable, IDisposable
 {
     private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(30);

@@ -7,7 +7,8 @@ using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Importers.NvmePci.Tests.Harness;
 
-/// <summary>A strict controller model behind a strict IOMMU, with the driver bound to it. A test that ends well ends with both clean.</summary>
+/// <summary>A strict controller model behind a strict IOMMU, with the driver bound to it. A test that ends well ends with both
+/// clean.</summary>
 internal sealed class Rig : IDisposable
 {
     private readonly List<Lane> _lanes = [];

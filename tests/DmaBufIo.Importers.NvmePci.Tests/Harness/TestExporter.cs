@@ -5,7 +5,8 @@ using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Importers.NvmePci.Tests.Harness;
 
-/// <summary>An exporter over memory regions of chosen lengths; with a cut, it presents its table in pieces of other lengths than it mapped.</summary>
+/// <summary>An exporter over memory regions of chosen lengths; with a cut, it presents its table in pieces of other lengths than it
+/// mapped.</summary>
 internal sealed class TestExporter : DmaBufExporter
 {
     private readonly List<MemoryRegion> _regions = [];
