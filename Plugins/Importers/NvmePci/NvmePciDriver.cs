@@ -27,9 +27,11 @@ public sealed class NvmePciDriver : IPciDriver
     public bool Matches(in PciIdentity identity) => identity.ClassCode == NvmeClassCode;
 
     /// <inheritdoc/>
-    /// <remarks>Disables the controller, sets its admin queue up, enables it and identifies its namespaces. I/O queues are made when they are opened. May sleep.</remarks>
+    /// <remarks>Disables the controller, sets its admin queue up, enables it and identifies its namespaces. I/O queues are made when they
+    /// are opened. May sleep.</remarks>
     /// <exception cref="DmaBufIoException">
-    /// The function is gone (<c>ENODEV</c>), does not get ready in the time that CAP.TO states (<c>ETIMEDOUT</c>), fails (<c>EIO</c>), or has nothing that
+    /// The function is gone (<c>ENODEV</c>), does not get ready in the time that CAP.TO states (<c>ETIMEDOUT</c>), fails (<c>EIO</c>), or
+    /// has nothing that
     /// the driver can work with (<c>EOPNOTSUPP</c>). The function is disabled then, and still the caller's.
     /// </exception>
     IPciBinding IPciDriver.Probe(PciFunction function, string name) => Probe(function, name);
@@ -38,7 +40,11 @@ public sealed class NvmePciDriver : IPciDriver
     public NvmeBinding Probe(PciFunction function, string name)
     {
         if (!BitConverter.IsLittleEndian)
-            throw new DmaBufIoException(Errno.EOPNOTSUPP, Name, name, "the host is big-endian and queue entries are written in host order", "Run the driver on a little-endian host");
+        {
+            throw NvmeError.Make(
+                Errno.EOPNOTSUPP, name, "the host is big-endian, queue entries are written in host order", "Use a little-endian host");
+        }
+
         return new NvmeBinding(NvmeController.Start(function, name, _options));
     }
 }

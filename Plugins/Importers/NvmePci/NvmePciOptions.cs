@@ -34,8 +34,8 @@ public sealed record NvmePciOptions
         {
             options = entry.Key switch
             {
-                _ when entry.Key.Equals("queueDepth", StringComparison.OrdinalIgnoreCase) => options with { QueueDepth = Number(entry) },
-                _ when entry.Key.Equals("timeout", StringComparison.OrdinalIgnoreCase) => options with { TimeoutMilliseconds = Number(entry) },
+                _ when Is(entry, "queueDepth") => options with { QueueDepth = Number(entry) },
+                _ when Is(entry, "timeout") => options with { TimeoutMilliseconds = Number(entry) },
                 _ => throw Wrong(entry.Key, "there is no such option", "Use queueDepth or timeout"),
             };
         }
@@ -54,11 +54,13 @@ public sealed record NvmePciOptions
             throw Wrong("timeout", $"{TimeoutMilliseconds} is out of range", "Use 1 to 3600000 milliseconds");
     }
 
+    private static bool Is(IConfigurationSection entry, string name) => entry.Key.Equals(name, StringComparison.OrdinalIgnoreCase);
+
     private static int Number(IConfigurationSection entry) =>
         int.TryParse(entry.Value, NumberStyles.None, CultureInfo.InvariantCulture, out int value)
             ? value
             : throw Wrong(entry.Key, $"'{entry.Value}' is not a whole number", "Write digits only");
 
     private static DmaBufIoException Wrong(string option, string problem, string remedy) =>
-        new(Errno.EINVAL, NvmePciPlugin.PluginName, $"option {option}", problem, remedy);
+        NvmeError.Make(Errno.EINVAL, $"option {option}", problem, remedy);
 }

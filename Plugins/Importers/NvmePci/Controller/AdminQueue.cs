@@ -63,7 +63,8 @@ internal sealed class AdminQueue : IDisposable
     /// <param name="command">The command; its identifier is set here.</param>
     /// <param name="what">For messages: "create I/O submission queue 1".</param>
     /// <returns>Dword 0 of the completion.</returns>
-    /// <exception cref="DmaBufIoException">It failed (the errno of its status), took too long (<c>ETIMEDOUT</c>), or the function is gone (<c>ENODEV</c>).</exception>
+    /// <exception cref="DmaBufIoException">It failed (the errno of its status), took too long (<c>ETIMEDOUT</c>), or the function is gone
+    /// (<c>ENODEV</c>).</exception>
     internal uint Execute(NvmeCommand command, string what)
     {
         Lock();
@@ -107,7 +108,13 @@ internal sealed class AdminQueue : IDisposable
         Lock();
         try
         {
-            var command = new NvmeCommand { Dword0 = AdminOpcode.Identify, NamespaceId = nsid, Dword10 = structure, Prp1 = _memory.Address + (ulong)_dataOffset };
+            var command = new NvmeCommand
+            {
+                Dword0 = AdminOpcode.Identify,
+                NamespaceId = nsid,
+                Dword10 = structure,
+                Prp1 = _memory.Address + (ulong)_dataOffset,
+            };
             _ = Run(ref command, what);
             _memory.Span(_dataOffset, DataSize).CopyTo(destination);
         }
@@ -129,9 +136,12 @@ internal sealed class AdminQueue : IDisposable
     private uint Run(ref NvmeCommand command, string what)
     {
         if (_broken)
-            throw Failed(Errno.EIO, what, "an earlier command was never answered, its answer may still come", "Reset the device");
+            throw NvmeError.Make(Errno.EIO, Subject(what), "an earlier command was never answered, its answer may yet come", "Reset it");
         int status = Issue(ref command, what, out uint result);
-        return status == 0 ? result : throw Failed(NvmeStatus.ToErrno(status), what, $"the controller answered {NvmeStatus.Describe(status)}", "See the controller's error log");
+        if (status == 0)
+            return result;
+        string problem = $"the controller answered {NvmeStatus.Describe(status)}";
+        throw NvmeError.Make(NvmeStatus.ToErrno(status), Subject(what), problem, "See the controller's error log");
     }
 
     private int Issue(ref NvmeCommand command, string what, out uint result)
@@ -150,7 +160,7 @@ internal sealed class AdminQueue : IDisposable
         if ((ushort)last == id)
             return NvmeStatus.CodeOf(last);
         _broken = true;
-        throw Failed(Errno.EIO, what, $"the controller answered command {(ushort)last} instead of {id}", "Reset the device");
+        throw NvmeError.Make(Errno.EIO, Subject(what), $"the controller answered command {(ushort)last} instead of {id}", "Reset it");
     }
 
     private uint WaitForCompletion(string what)
@@ -170,13 +180,11 @@ internal sealed class AdminQueue : IDisposable
             if (late || round % RoundsPerLook == 0)
             {
                 if (_registers.IsGone)
-                    throw Failed(Errno.ENODEV, what, "the function is gone: its registers read all ones", "Plug it in again and bind the driver anew");
+                    throw NvmeError.Gone(Subject(what));
                 if (late || _registers.IsFatal)
                 {
                     _broken = true;
-                    throw late
-                        ? Failed(Errno.ETIMEDOUT, what, $"no answer within {_timeout.TotalMilliseconds:0} ms", "Reset the device; if it fails again, replace it")
-                        : Failed(Errno.EIO, what, "the controller reported a fatal error (CSTS.CFS)", "Reset the device");
+                    throw late ? NvmeError.TimedOut(Subject(what), "no answer", _timeout) : NvmeError.Fatal(Subject(what));
                 }
             }
 
@@ -186,6 +194,5 @@ internal sealed class AdminQueue : IDisposable
 
     private static int Next(int index) => index + 1 == Entries ? 0 : index + 1;
 
-    private DmaBufIoException Failed(Errno errno, string what, string problem, string remedy) =>
-        new(errno, NvmePciPlugin.PluginName, $"{_name}, {what}", problem, remedy);
+    private string Subject(string what) => $"{_name}, {what}";
 }

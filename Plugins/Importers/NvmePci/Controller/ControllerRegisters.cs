@@ -32,7 +32,10 @@ internal sealed class ControllerRegisters
         _name = name;
         ReadCapabilities();
         if (((_cap >> 37) & 1) == 0)
-            throw new DmaBufIoException(Errno.EOPNOTSUPP, NvmePciPlugin.PluginName, name, "the controller does not offer the NVM command set (CAP.CSS)", "Bind the driver to an I/O controller");
+        {
+            throw NvmeError.Make(
+                Errno.EOPNOTSUPP, name, "the controller has no NVM command set (CAP.CSS)", "Bind the driver to an I/O controller");
+        }
     }
 
     /// <summary>CAP.MQES: the most entries of an I/O queue.</summary>
@@ -81,7 +84,8 @@ internal sealed class ControllerRegisters
     }
 
     /// <summary>
-    /// Disables the controller and waits until it is: all its DMA has ended then. When it does not obey, the function is reset, which ends the DMA as
+    /// Disables the controller and waits until it is: all its DMA has ended then. When it does not obey, the function is reset, which
+    /// ends the DMA as
     /// well. Returns at once when the function is gone: what is not there does no DMA.
     /// </summary>
     internal void Disable()
@@ -102,7 +106,8 @@ internal sealed class ControllerRegisters
         }
     }
 
-    /// <summary>Tells the controller that power may go, so that it saves what its cache holds, and waits for it. Its queues execute nothing any more.</summary>
+    /// <summary>Tells the controller that power may go, so that it saves what its cache holds, and waits for it. Its queues execute
+    /// nothing any more.</summary>
     /// <param name="limit">How long to wait.</param>
     internal void Shutdown(TimeSpan limit)
     {
@@ -114,7 +119,7 @@ internal sealed class ControllerRegisters
     {
         _cap = _function.Read64(Bar, Cap);
         if (_cap == ulong.MaxValue)
-            throw Gone();
+            throw NvmeError.Gone(_name);
     }
 
     private void WaitFor(uint mask, uint value, TimeSpan limit, string what, bool mayBeFatal = false)
@@ -128,16 +133,14 @@ internal sealed class ControllerRegisters
             _function.Advance();
             uint csts = _function.Read32(Bar, Csts);
             if (csts == uint.MaxValue)
-                throw Gone();
+                throw NvmeError.Gone(_name);
             if ((csts & mask) == value)
                 return;
             if ((csts & CstsFatal) != 0 && !mayBeFatal)
-                throw new DmaBufIoException(Errno.EIO, NvmePciPlugin.PluginName, _name, $"the controller reported a fatal error (CSTS.CFS) when it should {what}", "Reset the device; if it fails again, replace it");
+                throw NvmeError.Fatal($"{_name}, which should {what}");
             if (last)
-                throw new DmaBufIoException(Errno.ETIMEDOUT, NvmePciPlugin.PluginName, _name, $"the controller did not {what} within {limit.TotalMilliseconds:0} ms", "Reset the device; if it fails again, replace it");
+                throw NvmeError.TimedOut(_name, $"the controller did not {what}", limit);
             spin.SpinOnce();
         }
     }
-
-    private DmaBufIoException Gone() => new(Errno.ENODEV, NvmePciPlugin.PluginName, _name, "the function is gone: its registers read all ones", "Plug it in again and bind the driver anew", rule: "T11");
 }

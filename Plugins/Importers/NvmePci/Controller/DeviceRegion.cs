@@ -6,7 +6,8 @@ using DmaBufIo.Memory;
 namespace DmaBufIo.Importers.NvmePci.Controller;
 
 /// <summary>
-/// Memory that host and controller share for as long as a queue lives: entries and PRP lists. Mapped once, in one piece; it never moves, so no
+/// Memory that host and controller share for as long as a queue lives: entries and PRP lists. Mapped once, in one piece; it never moves,
+/// so no
 /// request and no invalidation ever waits for it (T15).
 /// </summary>
 /// <remarks>What the kernel calls coherent memory: it is not synced per request (N7 concerns the data).</remarks>
@@ -30,13 +31,12 @@ internal sealed class DeviceRegion : IDisposable
             if ((_range.Address & (ulong)(pageSize - 1)) != 0)
             {
                 space.Unmap(_range);
-                throw new DmaBufIoException(
+                throw NvmeError.Make(
                     Errno.EOPNOTSUPP,
-                    NvmePciPlugin.PluginName,
                     name,
-                    $"the address space gives addresses that are multiples of {space.Granularity} bytes, the controller's page is {pageSize}",
+                    $"the address space gives multiples of {space.Granularity} bytes, the controller's page is {pageSize}",
                     "Use an address space whose granularity is the controller's page or more",
-                    rule: "P13");
+                    "P13");
             }
         }
         catch
@@ -56,7 +56,8 @@ internal sealed class DeviceRegion : IDisposable
     /// <summary>The bytes of a part.</summary>
     internal Span<byte> Span(long offset, int length) => _memory.Span(offset, length);
 
-    /// <summary>Unmaps and frees. The controller does not use the memory any more. Idempotent; callers hold the controller's lock.</summary>
+    /// <summary>Unmaps and frees. The controller does not use the memory any more. Idempotent; callers hold the controller's
+    /// lock.</summary>
     public void Dispose()
     {
         if (_disposed)

@@ -61,7 +61,11 @@ internal sealed partial class NvmeController
             if (!ReferenceEquals(_queues[queue.Id], queue))
                 return;
             if (queue.InFlight != 0)
-                throw new InvalidOperationException($"Queue {queue.Id} of {Name} was disposed with {queue.InFlight} requests in flight; poll until they have ended.");
+            {
+                throw new InvalidOperationException(
+                    $"Queue {queue.Id} of {Name} was disposed with {queue.InFlight} requests in flight; poll until they have ended.");
+            }
+
             _queues[queue.Id] = null;
 
             // As a visitor: another thread may be reaping the queue in the owner's place.
@@ -81,20 +85,28 @@ internal sealed partial class NvmeController
         const uint PhysicallyContiguous = 1; // and IEN = 0: polled
         uint number = (uint)queue.Id;
         uint sizeAndNumber = number | ((uint)(queue.Entries - 1) << 16);
-        _ = _admin.Execute(
-            new NvmeCommand { Dword0 = AdminOpcode.CreateCompletionQueue, Prp1 = queue.CompletionAddress, Dword10 = sizeAndNumber, Dword11 = PhysicallyContiguous },
-            $"create I/O completion queue {number}");
-        _ = _admin.Execute(
-            new NvmeCommand { Dword0 = AdminOpcode.CreateSubmissionQueue, Prp1 = queue.SubmissionAddress, Dword10 = sizeAndNumber, Dword11 = PhysicallyContiguous | (number << 16) },
-            $"create I/O submission queue {number}");
+        var completion = new NvmeCommand
+        {
+            Dword0 = AdminOpcode.CreateCompletionQueue,
+            Prp1 = queue.CompletionAddress,
+            Dword10 = sizeAndNumber,
+            Dword11 = PhysicallyContiguous,
+        };
+        _ = _admin.Execute(completion, $"create I/O completion queue {number}");
+        var submission = new NvmeCommand
+        {
+            Dword0 = AdminOpcode.CreateSubmissionQueue,
+            Prp1 = queue.SubmissionAddress,
+            Dword10 = sizeAndNumber,
+            Dword11 = PhysicallyContiguous | (number << 16),
+        };
+        _ = _admin.Execute(submission, $"create I/O submission queue {number}");
     }
 
     /// <summary>Makes the controller forget a pair; when it does not obey, a reset makes it.</summary>
     private void ForgetQueues(NvmeQueue queue)
     {
-        uint number = (uint)queue.Id;
-        bool deleted = TryDelete(AdminOpcode.DeleteSubmissionQueue, number) && TryDelete(AdminOpcode.DeleteCompletionQueue, number);
-        if (deleted)
+        if (TryDeleteQueues(queue))
             return;
         try
         {
@@ -106,6 +118,9 @@ internal sealed partial class NvmeController
             Failure ??= e;
         }
     }
+
+    private bool TryDeleteQueues(NvmeQueue queue) =>
+        TryDelete(AdminOpcode.DeleteSubmissionQueue, (uint)queue.Id) && TryDelete(AdminOpcode.DeleteCompletionQueue, (uint)queue.Id);
 
     // A queue that does not exist is as good as deleted.
     private bool TryDelete(byte opcode, uint number)

@@ -7,7 +7,8 @@ namespace DmaBufIo.Importers.NvmePci.Controller;
 
 /// <content>Reset, failure and removal (N8, T11).</content>
 /// <remarks>
-/// The order is the same for all three. Queues are frozen, so that nobody writes to a doorbell of a queue that does not exist. The controller is stopped:
+/// The order is the same for all three. Queues are frozen, so that nobody writes to a doorbell of a queue that does not exist. The
+/// controller is stopped:
 /// only then is it certain that no address of a request is used any more. Requests are ended, exactly once. Contexts are reaped, so that
 /// their map references are dropped also where the owner is idle (T14). Maps are killed. Only removal waits for them, at the very end.
 /// </remarks>
@@ -16,6 +17,7 @@ internal sealed partial class NvmeController
     private readonly Recovery _recovery;
     private int _resets;
     private int _recoveryFor = -1;
+    private bool _givenUp;
     private bool _disposed;
 
     /// <summary>Resets that were finished.</summary>
@@ -55,14 +57,16 @@ internal sealed partial class NvmeController
             if (_disposed)
                 return;
             _disposed = true;
-            GiveUp(shutdown: true);
+            if (!_givenUp)
+                GiveUp(shutdown: true);
         }
         finally
         {
             _control.Unlock();
         }
 
-        // Without the lock: rings may be closing their queues. No new map appears, and what is waited for needs neither the function nor this object.
+        // Without the lock: rings may be closing their queues. No new map appears, and what is waited for needs neither the function nor
+        // this object.
         Device.Remove();
         LockControl();
         try
@@ -93,7 +97,11 @@ internal sealed partial class NvmeController
             foreach (NvmeQueue queue in queues)
             {
                 if (queue.Id > granted)
-                    throw new DmaBufIoException(Errno.EIO, NvmePciPlugin.PluginName, Name, $"after the reset the controller grants {granted} queues, queue {queue.Id} is in use", "Remove the device and bind the driver anew");
+                {
+                    string problem = $"after the reset the controller grants {granted} queues, queue {queue.Id} is in use";
+                    throw NvmeError.Make(Errno.EIO, Name, problem, "Remove the device and bind the driver anew");
+                }
+
                 queue.Context.Visit(queue.Rewind);
                 CreateQueues(queue);
                 queue.Context.Visit(queue.Thaw);
@@ -112,6 +120,7 @@ internal sealed partial class NvmeController
     /// <summary>The device is gone for its users: by removal, by itself, or because it did not come back from a reset.</summary>
     private void GiveUp(bool shutdown)
     {
+        _givenUp = true;
         Device.MarkRemoved();
         NvmeQueue[] queues = OpenQueues();
         foreach (NvmeQueue queue in queues)
@@ -128,7 +137,7 @@ internal sealed partial class NvmeController
             queue.Context.Visit(queue.Freeze);
         Registers.Disable();
         if (Registers.IsGone)
-            throw new DmaBufIoException(Errno.ENODEV, NvmePciPlugin.PluginName, Name, "the function is gone: its registers read all ones", "Plug it in again and bind the driver anew", rule: "T11");
+            throw NvmeError.Gone(Name);
     }
 
     // An orderly end: what the volatile write cache holds is saved. The queues are deleted first, as the specification asks.
@@ -138,7 +147,7 @@ internal sealed partial class NvmeController
         {
             foreach (NvmeQueue queue in queues)
             {
-                if (!TryDelete(Protocol.AdminOpcode.DeleteSubmissionQueue, (uint)queue.Id) || !TryDelete(Protocol.AdminOpcode.DeleteCompletionQueue, (uint)queue.Id))
+                if (!TryDeleteQueues(queue))
                     break;
             }
 
@@ -179,9 +188,10 @@ internal sealed partial class NvmeController
 
         Device.KillMaps();
 
-        // Requests that were under way in a batch when the maps were killed have ended now, or were sent back. Their references are dropped here, in
-        // the place of owners that may be idle; all contexts, for a stacked device may hold the maps of this one through another's.
-        foreach (IoContext context in ContextTable.Living())
+        // Requests that were under way in a batch when the maps were killed have ended now, or were sent back. Their references are
+        // dropped here, in
+        // the place of owners that may be idle. Whoever uses a map of this controller, be it through a stacked device, has a queue of it.
+        foreach (IoContext context in queues.Select(static q => q.Context).Distinct())
             context.ReapAsVisitor();
     }
 

@@ -10,7 +10,8 @@ namespace DmaBufIo.Importers.NvmePci.Controller;
 
 /// <summary>One controller from probe to removal.</summary>
 /// <remarks>
-/// <c>_control</c> is held by whoever opens or closes a queue, resets or removes: these change which queues exist and what the controller knows of
+/// <c>_control</c> is held by whoever opens or closes a queue, resets or removes: these change which queues exist and what the controller
+/// knows of
 /// them. Order of locks: control, then a context's visitors, then the admin queue. It is never taken from within a batch; the request path
 /// looks at its queue's own state only.
 /// This file holds the start; queues, reset and removal are in files of their own.
@@ -109,8 +110,8 @@ internal sealed partial class NvmeController : IDisposable
     {
         const uint NumberOfQueues = 0x07;
         const uint Wanted = WantedQueues - 1;
-        uint granted = _admin.Execute(
-            new NvmeCommand { Dword0 = AdminOpcode.SetFeatures, Dword10 = NumberOfQueues, Dword11 = Wanted | (Wanted << 16) }, "set the number of queues");
+        var command = new NvmeCommand { Dword0 = AdminOpcode.SetFeatures, Dword10 = NumberOfQueues, Dword11 = Wanted | (Wanted << 16) };
+        uint granted = _admin.Execute(command, "set the number of queues");
 
         // The controller may grant more than was asked for; both numbers are less one.
         return Math.Min(WantedQueues, (int)Math.Min(granted & 0xFFFF, granted >> 16) + 1);
@@ -121,7 +122,8 @@ internal sealed partial class NvmeController : IDisposable
         byte[] data = new byte[4096];
         _admin.Identify(1, 0, data, "identify the controller");
         Identity = ControllerIdentity.Parse(data);
-        MaxTransferBytes = Identity.TransferShift is 0 or > 20 ? LargestTransfer : Math.Min(LargestTransfer, 1L << (PageShift + Identity.TransferShift));
+        long limit = Identity.TransferShift is 0 or > 20 ? LargestTransfer : 1L << (PageShift + Identity.TransferShift);
+        MaxTransferBytes = Math.Min(LargestTransfer, limit);
 
         byte[] list = new byte[4096];
         _admin.Identify(2, 0, list, "list the active namespaces");
@@ -137,7 +139,8 @@ internal sealed partial class NvmeController : IDisposable
         if (_namespaces.Count == 0)
         {
             string reason = _skipped.Count == 0 ? "the controller has no active namespace" : string.Join("; ", _skipped);
-            throw new DmaBufIoException(Errno.EOPNOTSUPP, NvmePciPlugin.PluginName, Name, reason, "Create or format a namespace with blocks of 512 to 4096 bytes and no metadata, and attach it");
+            throw NvmeError.Make(
+                Errno.EOPNOTSUPP, Name, reason, "Create or format a namespace with blocks of 512 to 4096 bytes, without metadata");
         }
     }
 
@@ -146,7 +149,8 @@ internal sealed partial class NvmeController : IDisposable
         string? problem =
             identity.BlockShift is < 9 or > 12 ? $"its logical block of 2^{identity.BlockShift} bytes is not between 512 and 4096"
             : identity.MetadataSize != 0 ? $"it has {identity.MetadataSize} bytes of metadata per logical block"
-            : identity.Blocks == 0 || identity.Blocks > (ulong)long.MaxValue >> identity.BlockShift ? $"its size of {identity.Blocks} blocks is out of range"
+            : identity.Blocks == 0 || identity.Blocks > (ulong)long.MaxValue >> identity.BlockShift
+                ? $"its size of {identity.Blocks} blocks is out of range"
             : null;
         if (problem is null)
             _namespaces.Add(new NvmeNamespace(this, id, identity));

@@ -57,7 +57,8 @@ internal sealed class NvmeNamespace : BlockDevice
 
     /// <inheritdoc/>
     public override string Description =>
-        $"{_controller.Identity.Model}, serial {_controller.Identity.Serial}, firmware {_controller.Identity.Firmware}, namespace {Id} on {_controller.FunctionName}";
+        $"{_controller.Identity.Model}, serial {_controller.Identity.Serial}, firmware {_controller.Identity.Firmware}, "
+        + $"namespace {Id} on {_controller.FunctionName}";
 
     /// <inheritdoc/>
     public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth) => _controller.OpenQueue(this, context, bios, depth);

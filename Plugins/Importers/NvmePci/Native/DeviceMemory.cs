@@ -3,8 +3,10 @@ using System.Runtime.InteropServices;
 
 namespace DmaBufIo.Importers.NvmePci.Native;
 
-/// <summary>A typed view of memory that a device shares: queue entries and PRP lists. Mapped memory does not move, so the address is kept.</summary>
-/// <remarks>Does not keep the memory alive: whoever holds the view holds the region too, and stops using the view before the region is freed.</remarks>
+/// <summary>A typed view of memory that a device shares: queue entries and PRP lists. Mapped memory does not move, so the address is
+/// kept.</summary>
+/// <remarks>Does not keep the memory alive: whoever holds the view holds the region too, and stops using the view before the region is
+/// freed.</remarks>
 /// <typeparam name="T">The entry, laid out as the device expects it.</typeparam>
 internal readonly unsafe struct DeviceMemory<T>
     where T : unmanaged

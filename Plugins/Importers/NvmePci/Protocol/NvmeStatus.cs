@@ -4,7 +4,8 @@ namespace DmaBufIo.Importers.NvmePci.Protocol;
 
 /// <summary>What a completion's status means to the caller of a request. The one table of the driver.</summary>
 /// <remarks>
-/// A status code is the type (SCT) in bits 10:8 and the code (SC) in bits 7:0. No status becomes <c>EAGAIN</c>: after completion a request is
+/// A status code is the type (SCT) in bits 10:8 and the code (SC) in bits 7:0. No status becomes <c>EAGAIN</c>: after completion a
+/// request is
 /// never sent back to be issued again (T16). What is not listed is <c>EIO</c>.
 /// </remarks>
 public static class NvmeStatus

@@ -21,7 +21,8 @@ public static class PrpList
     }
 
     /// <summary>
-    /// Bytes of list memory for that many entries such that a list at any multiple of it needs no more: a power of two below a page, so that
+    /// Bytes of list memory for that many entries such that a list at any multiple of it needs no more: a power of two below a page, so
+    /// that
     /// lists share pages and none crosses one (P7); else whole pages, each of which but the last gives its last slot to the next (P8).
     /// </summary>
     /// <param name="entries">Data entries, 1 or more.</param>
@@ -42,7 +43,8 @@ public static class PrpList
     /// <param name="length">Bytes, 1 or more; within the pages.</param>
     /// <param name="list">Memory for a list, contiguous in device addresses; large enough by <see cref="MemoryFor"/>.</param>
     /// <param name="listAddress">Its device address, qword aligned.</param>
-    /// <returns>PRP1 and PRP2. Entries are written in host byte order, which is the device's on the hosts that the driver accepts.</returns>
+    /// <returns>PRP1 and PRP2. Entries are written in host byte order, which is the device's on the hosts that the driver
+    /// accepts.</returns>
     public static PrpEntries Build(ReadOnlySpan<ulong> pages, int pageShift, long offset, int length, Span<ulong> list, ulong listAddress)
     {
         int pageSize = 1 << pageShift;

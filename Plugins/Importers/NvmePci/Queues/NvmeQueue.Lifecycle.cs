@@ -29,7 +29,8 @@ internal sealed partial class NvmeQueue
     internal void MarkDead() => _state = QueueState.Dead;
 
     /// <summary>
-    /// Ends every command in flight, exactly once (N8): those that the controller had answered before it stopped with that answer, the others with
+    /// Ends every command in flight, exactly once (N8): those that the controller had answered before it stopped with that answer, the
+    /// others with
     /// <paramref name="status"/>. The queue is frozen, and the controller does no DMA any more.
     /// </summary>
     internal void Cancel(Errno status)
@@ -61,7 +62,8 @@ internal sealed partial class NvmeQueue
         _phase = 1;
     }
 
-    /// <summary>Frees the memory. The controller does not know the queue any more, and the queue is dead or nobody's; controller's lock.</summary>
+    /// <summary>Frees the memory. The controller does not know the queue any more, and the queue is dead or nobody's; controller's
+    /// lock.</summary>
     internal void FreeMemory() => _memory.Dispose();
 
     /// <inheritdoc/>
@@ -91,7 +93,8 @@ internal sealed partial class NvmeQueue
         CheckHealth(now);
     }
 
-    /// <summary>Commands are in flight and nothing has come for a while: looks whether the device is still there, has failed, or has lost a command.</summary>
+    /// <summary>Commands are in flight and nothing has come for a while: looks whether the device is still there, has failed, or has lost
+    /// a command.</summary>
     private void CheckHealth(long now)
     {
         bool late = now - _tags.OldestStart() >= _controller.TimeoutMilliseconds;

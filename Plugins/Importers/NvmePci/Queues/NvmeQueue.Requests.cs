@@ -134,7 +134,8 @@ internal sealed partial class NvmeQueue
         return PrpList.Build(pages, _pageShift, offset, length, _lists.Slice(tag * slots, slots), address);
     }
 
-    /// <summary>Ends the command of a tag, once. T18: the CPU sync comes first, then the bio is ended, and its owner drops the map reference.</summary>
+    /// <summary>Ends the command of a tag, once. T18: the CPU sync comes first, then the bio is ended, and its owner drops the map
+    /// reference.</summary>
     private void Finish(int tag, Errno status)
     {
         var handle = new BioHandle(_tags[tag].Bio);

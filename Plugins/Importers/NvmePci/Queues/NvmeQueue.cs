@@ -96,7 +96,8 @@ internal sealed partial class NvmeQueue : BlockQueue
         int taken = 0;
         while (taken < bios.Length)
         {
-            // There is one submission entry more than there are tags, and a completed command's entry was fetched before it was executed: a free
+            // There is one submission entry more than there are tags, and a completed command's entry was fetched before it was executed:
+            // a free
             // tag is a free entry, and the head that completions report need not be looked at.
             if (!_tags.TryTake(out int tag))
                 break;

@@ -15,7 +15,8 @@ internal struct Tracker
     internal long StartedAt;
 }
 
-/// <summary>The tags of a queue, which are its command identifiers, with their trackers. Used by the context's current owner; allocates nothing after construction.</summary>
+/// <summary>The tags of a queue, which are its command identifiers, with their trackers. Used by the context's current owner; allocates
+/// nothing after construction.</summary>
 internal sealed class TagSet
 {
     private readonly Tracker[] _trackers;
@@ -67,7 +68,8 @@ internal sealed class TagSet
         _free[_freeCount++] = tag;
     }
 
-    /// <summary>When the oldest command in flight was submitted; <see cref="long.MaxValue"/> when there is none. Looks at all tags.</summary>
+    /// <summary>When the oldest command in flight was submitted; <see cref="long.MaxValue"/> when there is none. Looks at all
+    /// tags.</summary>
     internal long OldestStart()
     {
         long oldest = long.MaxValue;

@@ -6,7 +6,8 @@ using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Importers.NvmePci.Tokens;
 
-/// <summary>A buffer as an NVMe controller sees it: the device address of every controller page, in one array that is allocated with the map (N1).</summary>
+/// <summary>A buffer as an NVMe controller sees it: the device address of every controller page, in one array that is allocated with the
+/// map (N1).</summary>
 internal sealed class NvmeDmaMap : DmaMap
 {
     private readonly long[] _starts;
@@ -36,7 +37,8 @@ internal sealed class NvmeDmaMap : DmaMap
     /// <param name="table">The mapping; its ranges may have any length.</param>
     /// <param name="device">The controller.</param>
     /// <param name="pageShift">The controller page as a power of two (P1).</param>
-    /// <exception cref="DmaBufIoException">A joint between ranges is not on a controller page, so PRP cannot describe it (<c>EOPNOTSUPP</c>, N9, P10).</exception>
+    /// <exception cref="DmaBufIoException">A joint between ranges is not on a controller page, so PRP cannot describe it
+    /// (<c>EOPNOTSUPP</c>, N9, P10).</exception>
     internal static NvmeDmaMap Create(SgTable table, DmaDevice device, int pageShift)
     {
         long pageSize = 1L << pageShift;
@@ -109,7 +111,7 @@ internal sealed class NvmeDmaMap : DmaMap
         Errno.EOPNOTSUPP,
         NvmePciPlugin.PluginName,
         $"{buffer.Name} on {device.Name}",
-        $"the buffer has a segment at device address 0x{range.Address:x} whose ends are not on controller pages of {pageSize} bytes, so no PRP list can describe it",
+        $"a segment at device address 0x{range.Address:x} does not begin and end on controller pages ({pageSize} bytes), as PRP needs",
         "Export the buffer in whole controller pages",
         range: $"{position}+{range.Length}",
         rule: "N9");

@@ -5,7 +5,8 @@ using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Importers.NvmePci.Tokens;
 
-/// <summary>A controller's part of a registration: attaches dynamically, so the buffer may move, and turns the exporter's table into page addresses.</summary>
+/// <summary>A controller's part of a registration: attaches dynamically, so the buffer may move, and turns the exporter's table into page
+/// addresses.</summary>
 internal sealed class NvmeTokenDriver : TokenDriver
 {
     private readonly DmaDevice _device;
