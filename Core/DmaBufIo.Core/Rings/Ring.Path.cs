@@ -75,7 +75,7 @@ public sealed partial class Ring
         Registration? registration = (uint)request.Slot < (uint)_slots.Length ? _slots[request.Slot] : null;
         if (registration is null)
             return Errno.EFAULT;
-        if (request.Length < 0)
+        if (request.IsVector)
         {
             Errno status = CheckRanges(ref request, registration.Size);
             if (status != Errno.Ok)
@@ -97,8 +97,6 @@ public sealed partial class Ring
 
     private static Errno CheckRanges(ref RingRequest request, long size)
     {
-        if (request.Ranges.IsEmpty)
-            return Errno.EINVAL;
         long total = 0;
         foreach (BufferRange range in request.Ranges.Span)
         {
@@ -139,9 +137,9 @@ public sealed partial class Ring
         }
 
         request.Map = map;
-        request.Iter = request.Ranges.IsEmpty
-            ? IovIter.ForMap(map!, request.BufferOffset, request.Length, request.Direction)
-            : IovIter.ForMapRanges(map!, request.Ranges, request.Direction);
+        request.Iter = request.IsVector
+            ? IovIter.ForMapRanges(map!, request.Ranges, request.Direction)
+            : IovIter.ForMap(map!, request.BufferOffset, request.Length, request.Direction);
         Settle(tag, ref request, GiveToFile(ref request));
     }
 
