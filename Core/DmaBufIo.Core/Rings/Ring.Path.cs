@@ -238,14 +238,26 @@ public sealed partial class Ring
 
     private void RetryParked(CancellationToken cancellationToken)
     {
-        // Each at most once per call: one that is sent back again joins the end of the queue.
+        _roomMade = false;
+        _retries++;
+
+        // Each at most once per call. A file that sent one back is not asked again in this call, but the others are: its device may be stuck, theirs
+        // are not. All of that file's move to the end of the queue, so that their order stays.
         for (int i = _parked.Count; i > 0; i--)
         {
             int tag = _parked.Take();
+            RingFile file = _requests[tag].RingFile!;
+            if (file.FullIn == _retries)
+            {
+                _parked.Add(tag);
+                continue;
+            }
+
             Issue(tag, ref _requests[tag], cancellationToken);
             if (_requests[tag].State == RequestState.Parked)
-                return; // still no room
-            _context.Counters.Reissued++;
+                file.FullIn = _retries;
+            else
+                _context.Counters.Reissued++;
         }
     }
 
@@ -261,6 +273,10 @@ public sealed partial class Ring
         count += _bios.Dispatch();
         if (_partial.Count != 0)
             ContinuePartial();
+
+        // Remembered, not only answered: when a visitor made the room, it is the owner who has parked requests for it.
+        if (count != 0)
+            _roomMade = true;
         return count;
     }
 

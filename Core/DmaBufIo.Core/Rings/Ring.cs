@@ -37,6 +37,8 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     private readonly TagQueue _ended;
     private readonly Queue<ulong> _endedTags = [];
     private readonly int _bioOwner;
+    private bool _roomMade;
+    private long _retries;
     private bool _disposed;
 
     /// <summary>Creates a ring with an empty table.</summary>
@@ -171,7 +173,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
             try
             {
                 progress = PollFiles();
-                if (progress != 0 || _parked.Count == InFlight)
+                if (_roomMade || _parked.Count == InFlight)
                     RetryParked(cancellationToken);
                 Commit();
                 reaped += TakeEnded(completions[reaped..]);
