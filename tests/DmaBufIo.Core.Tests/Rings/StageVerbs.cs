@@ -1,3 +1,4 @@
+using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Iov;
 using DmaBufIo.Rings;
@@ -10,7 +11,14 @@ internal static class StageVerbs
     /// <summary>Submits what is prepared; interrupted when the test is.</summary>
     internal static int Submit(this Stage stage) => stage.Ring.Submit(TestContext.Current.CancellationToken);
 
-    internal static DmaBufIo.DmaBufs.InvalidationReport Move(this Stage stage) => stage.Exporter.Move(TestContext.Current.CancellationToken);
+    internal static InvalidationReport Move(this Stage stage) => stage.Exporter.Move(TestContext.Current.CancellationToken);
+
+    /// <summary>An invalidation that leaves the buffer where it is: in the fenced design it waits for nothing.</summary>
+    internal static InvalidationReport Invalidate(this Stage stage)
+    {
+        using ReservationGuard guard = stage.Exporter.Buffer.Reservation.Lock(null, TestContext.Current.CancellationToken);
+        return stage.Exporter.Buffer.InvalidateMappings(guard.Held);
+    }
 
     internal static RingCompletion ReadOnce(this Stage stage, long length, long bufferOffset, long fileOffset)
     {
