@@ -1,3 +1,5 @@
+using System.Diagnostics;
+
 namespace DmaBufIo.Models.Iommu;
 
 /// <summary>
@@ -6,8 +8,8 @@ namespace DmaBufIo.Models.Iommu;
 /// </summary>
 internal sealed class DomainGate
 {
-    // Some tens of microseconds, enough for a sleeping host to wake; bounded, so that many hosts cannot starve the device.
-    private const int MostYields = 100;
+    // Enough for a sleeping host to wake; bounded, so that many hosts cannot starve the device.
+    private static TimeSpan MostPatience => TimeSpan.FromMicroseconds(50);
 
     private readonly Lock _lock = new();
     private int _hostsWaiting;
@@ -41,7 +43,8 @@ internal sealed class DomainGate
     private void LetHostsGoFirst()
     {
         var wait = default(SpinWait);
-        for (int i = 0; i < MostYields && Volatile.Read(ref _hostsWaiting) != 0; i++)
+        long start = Stopwatch.GetTimestamp();
+        while (Volatile.Read(ref _hostsWaiting) != 0 && Stopwatch.GetElapsedTime(start) < MostPatience)
             wait.SpinOnce(sleep1Threshold: -1);
     }
 }

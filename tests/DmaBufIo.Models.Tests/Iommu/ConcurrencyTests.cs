@@ -97,7 +97,7 @@ public class ConcurrencyTests
                 ulong address = Volatile.Read(ref target);
                 if (address != 0 && bench.Port.Write(address + 100, data) is not (Errno.Ok or Errno.EFAULT))
                     unexpected++;
-                Volatile.Write(ref attempts, attempts + 1);
+                Interlocked.Increment(ref attempts);
             }
         });
         device.Start();
@@ -154,7 +154,7 @@ public class ConcurrencyTests
                 ulong address = Volatile.Read(ref target);
                 if (address != 0 && bench.Port.Write(address, data) is not (Errno.Ok or Errno.EFAULT))
                     unexpected++;
-                Volatile.Write(ref attempts, attempts + 1);
+                Interlocked.Increment(ref attempts);
             }
         });
         device.Start();
@@ -175,7 +175,10 @@ public class ConcurrencyTests
         Assert.Equal(0, bench.Iommu.LiveMappings);
     }
 
-    /// <summary>A full fence follows the store: the count of attempts read next must not be older than the address.</summary>
+    /// <summary>
+    /// Full fences on both sides (here, and where the device counts an attempt before it reads the address again) make the second
+    /// attempt counted after this use the new address. Without them each side's load may pass its own store.
+    /// </summary>
     private static void Publish(ref ulong target, ulong address) => Interlocked.Exchange(ref target, address);
 
     private sealed class GatedMover : IDmaMover
