@@ -19,8 +19,17 @@ public sealed partial class DmaBufToken
     }
 
     /// <inheritdoc/>
-    public void WaitUnmapped() =>
-        _unmapped.Wait(HasNoMaps, new WaitReason($"unmapping of {Name}", DescribeKilled));
+    public void WaitUnmapped()
+    {
+        var wait = new PollingWait(new WaitReason($"unmapping of {Name}", DescribeKilled));
+        do
+        {
+            // The requests that keep a map may have ended in queues that nobody reaps (T14).
+            foreach (DmaMap map in Undrained())
+                GateDrain.Advance(map.Gate);
+        }
+        while (wait.Pause(_unmapped, HasNoMaps, CancellationToken.None) != Errno.Ok);
+    }
 
     /// <summary>The exporter wants the memory back. First phase; the batch does the rest (T17).</summary>
     internal void CollectInvalidation(InvalidationBatch batch, in HeldReservation held)
@@ -30,14 +39,8 @@ public sealed partial class DmaBufToken
         if (_options.Design == InvalidationDesign.Draining)
         {
             // All that are not drained, also those that a reset or the release has killed: returning while their requests run is D4.
-            lock (_lock)
-            {
-                foreach (DmaMap killed in _killed)
-                {
-                    if (!killed.Gate.IsDrained)
-                        batch.AddWait(killed.Gate, killed.ToString());
-                }
-            }
+            foreach (DmaMap killed in Undrained())
+                batch.AddWait(killed.Gate, killed.ToString());
         }
         else
         {
@@ -130,6 +133,12 @@ public sealed partial class DmaBufToken
     {
         lock (_lock)
             return !_making && _live is null && _killed.Count == 0;
+    }
+
+    private DmaMap[] Undrained()
+    {
+        lock (_lock)
+            return [.. _killed.Where(static m => !m.Gate.IsDrained)];
     }
 
     private string DescribeKilled()
