@@ -102,13 +102,7 @@ public sealed class BadInputTests
     public async Task A_broken_plugin_is_listed_with_the_reason_and_the_others_work()
     {
         using var folder = new WorkFolder();
-        foreach (string file in Directory.EnumerateFiles(Path.Combine(CommandProcess.Folder, "plugins"), "*", SearchOption.AllDirectories))
-        {
-            string copy = folder[Path.GetRelativePath(CommandProcess.Folder, file)];
-            Directory.CreateDirectory(Path.GetDirectoryName(copy)!);
-            File.Copy(file, copy);
-        }
-
+        PluginFolders.CopyTo(folder["plugins"]);
         Directory.CreateDirectory(folder["plugins/broken"]);
         await File.WriteAllBytesAsync(folder["plugins/broken/broken.dll"], [0x4d, 0x5a, 1, 2, 3], TestContext.Current.CancellationToken);
         CommandProcess.Result listing = await CommandProcess.RunAsync("plugins", "--plugins", folder["plugins"], "--json");

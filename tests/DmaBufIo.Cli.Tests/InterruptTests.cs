@@ -13,7 +13,7 @@ public sealed class InterruptTests
         using var folder = new WorkFolder();
         string source = folder.Sparse("a", 512 << 20);
         using Process process = CommandProcess.Start(
-            ["copy", source, folder["b"], "--via", "moving", "--invalidate-every", "20", "--block", "4K", "--queue-depth", "4", .. keep ? ["--keep-partial"] : Array.Empty<string>()]);
+            ["copy", source, folder["b"], "--via", "moving", "--invalidate-every", "20", "--block", "4K", "--queue-depth", "4", "--buffer", "64K", .. keep ? ["--keep-partial"] : Array.Empty<string>()]);
 
         // The first line of progress says that the copy is in its middle.
         CancellationToken cancellation = TestContext.Current.CancellationToken;

@@ -94,7 +94,7 @@ internal static class CopyCommand
         {
             try
             {
-                report = Move(settings, common, report, source, destination, exported, files.Size, cancellationToken);
+                report = Move(settings, common, report, source, destination, exported, files.Size, files.DestinationPath, cancellationToken);
             }
             finally
             {
@@ -123,11 +123,11 @@ internal static class CopyCommand
     }
 
     private static CopyReport Move(
-        CopySettings settings, CommonSettings common, CopyReport report, OpenedDevice source, OpenedDevice destination, ExportedBuffer exported, long size, CancellationToken cancellationToken)
+        CopySettings settings, CommonSettings common, CopyReport report, OpenedDevice source, OpenedDevice destination, ExportedBuffer exported, long size, string destinationPath, CancellationToken cancellationToken)
     {
         var from = new BlockDeviceFile(source.BlockDevice, OpenFlags.Direct | OpenFlags.ReadOnly);
         var to = new BlockDeviceFile(destination.BlockDevice);
-        ProgressLine.Run($"copy to {Path.GetFileName(settings.Destination)}", size, quiet: common.Json && !common.Verbose, progress =>
+        ProgressLine.Run($"copy to {Path.GetFileName(destinationPath)}", size, quiet: common.Json && !common.Verbose, progress =>
         {
             using BufferMover? mover = settings.InvalidateEvery > 0 ? new BufferMover(exported.Mover!, exported.Buffer, settings.InvalidateEvery) : null;
             using var job = new CopyJob(settings, from, to, exported.Buffer, size, mover, progress);

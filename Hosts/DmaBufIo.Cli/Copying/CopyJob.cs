@@ -20,7 +20,6 @@ internal sealed class CopyJob : IDisposable
     private readonly BlockDeviceFile _source;
     private readonly BlockDeviceFile _destination;
     private readonly long _size;
-    private readonly int _unit;
     private readonly BufferMover? _mover;
     private readonly Action<long> _progress;
     private readonly Ring _ring;
@@ -40,7 +39,9 @@ internal sealed class CopyJob : IDisposable
         _source = source;
         _destination = destination;
         _size = size;
-        _unit = Math.Max(source.Device.Limits.LogicalBlockSize, destination.Device.Limits.LogicalBlockSize);
+        int unit = Math.Max(BlockOf(source), BlockOf(destination));
+        if (settings.Block % unit != 0)
+            throw new DmaBufIoException(Errno.EINVAL, "copy", "option --block", $"{settings.Block} bytes are no multiple of a device's logical block ({unit})", $"Give a multiple of {unit}");
         _mover = mover;
         _progress = progress;
         int pieces = (int)Math.Min(settings.QueueDepth, settings.Buffer / settings.Block);
@@ -139,8 +140,7 @@ internal sealed class CopyJob : IDisposable
         {
             int index = _free.Pop();
             long data = Math.Min(_settings.Block, _size - _next);
-            long length = (data + _unit - 1) / _unit * _unit;
-            _pieces[index] = new Piece(_next, length, data, Writing: false);
+            _pieces[index] = new Piece(_next, data, WholeBlocks(data, _source), Writing: false);
             _ready.Enqueue(index);
             _active++;
             _next += data;
@@ -175,17 +175,16 @@ internal sealed class CopyJob : IDisposable
         int index = (int)completion.UserData;
         ref Piece piece = ref _pieces[index];
 
-        // The last block may lie partly behind the source's end: a source of smaller blocks reads short there, by less than a block.
-        long expected = piece.Writing ? piece.Length : Math.Min(piece.Length, _source.Size - piece.Offset);
-        if (completion.Status != Errno.Ok || completion.Bytes != expected)
+        if (completion.Status != Errno.Ok || completion.Bytes != piece.Length)
         {
-            _failure ??= Failed(piece, completion, expected);
+            _failure ??= Failed(piece, completion);
         }
         else if (!piece.Writing)
         {
             if (_failure is null && !cancellationToken.IsCancellationRequested)
             {
-                piece = piece with { Writing = true };
+                // Whole blocks of the destination: what lies behind the data is cut off at the end.
+                piece = piece with { Length = WholeBlocks(piece.Data, _destination), Writing = true };
                 _ready.Enqueue(index);
                 return;
             }
@@ -199,13 +198,13 @@ internal sealed class CopyJob : IDisposable
         _active--;
     }
 
-    private DmaBufIoException Failed(in Piece piece, in RingCompletion completion, long expected)
+    private DmaBufIoException Failed(in Piece piece, in RingCompletion completion)
     {
         IoFile file = piece.Writing ? _destination : _source;
         string what = piece.Writing ? "write" : "read";
         DmaBufIoException? map = _tokens.ConvertAll(static t => t.LastMapError).Find(static e => e is not null);
         return completion.Status == Errno.Ok
-            ? new DmaBufIoException(Errno.EIO, "copy", file.Name, $"a {what} transferred {completion.Bytes} bytes of {expected}", "Check that the device holds as many bytes as it says", range: $"{piece.Offset}+{piece.Length}")
+            ? new DmaBufIoException(Errno.EIO, "copy", file.Name, $"a {what} transferred {completion.Bytes} bytes of {piece.Length}", "Check that the device holds as many bytes as it says", range: $"{piece.Offset}+{piece.Length}")
             : new DmaBufIoException(completion.Status, "copy", file.Name, $"a {what} failed", "See the device's own messages below, if there are any", range: $"{piece.Offset}+{piece.Length}", inner: map);
     }
 
@@ -218,5 +217,9 @@ internal sealed class CopyJob : IDisposable
             throw new DmaBufIoException(_completions[0].Status, "copy", _destination.Name, "the flush failed", "What was written may not be durable: check the storage behind the device");
     }
 
-    private readonly record struct Piece(long Offset, long Length, long Data, bool Writing);
+    private static int BlockOf(BlockDeviceFile file) => file.Device.Limits.LogicalBlockSize;
+
+    private static long WholeBlocks(long bytes, BlockDeviceFile file) => (bytes + BlockOf(file) - 1) / BlockOf(file) * BlockOf(file);
+
+    private readonly record struct Piece(long Offset, long Data, long Length, bool Writing);
 }
