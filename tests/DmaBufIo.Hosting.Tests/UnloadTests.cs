@@ -57,12 +57,14 @@ public sealed class UnloadTests : IDisposable
     {
         string folder = _yard.AddRenamed(PluginYard.Faulty, fault);
         var context = new WeakReference(null);
+        int disposed = 0;
         using DmaBufIoHost host = _yard.Start(o =>
         {
             o.LoadPluginFolder = false;
-            o.AssemblyLoader = config => new Watched(PluginLoader.Create(config), context);
+            o.AssemblyLoader = config => new Watched(PluginLoader.Create(config), context, () => disposed++);
         });
         LoadRefused(host, folder);
+        Assert.Equal(1, disposed);
 
         for (int i = 0; i < 20 && context.IsAlive; i++)
             Collect();
@@ -221,7 +223,7 @@ public sealed class UnloadTests : IDisposable
         GC.WaitForPendingFinalizers();
     }
 
-    private sealed class Watched(IPluginAssemblyLoader loader, WeakReference context) : IPluginAssemblyLoader
+    private sealed class Watched(IPluginAssemblyLoader loader, WeakReference context, Action disposed) : IPluginAssemblyLoader
     {
         public bool IsUnloadable => loader.IsUnloadable;
 
@@ -232,6 +234,10 @@ public sealed class UnloadTests : IDisposable
             return assembly;
         }
 
-        public void Dispose() => loader.Dispose();
+        public void Dispose()
+        {
+            loader.Dispose();
+            disposed();
+        }
     }
 }
