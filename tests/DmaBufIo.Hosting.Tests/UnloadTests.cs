@@ -214,7 +214,9 @@ public sealed class UnloadTests : IDisposable
     {
         for (int i = 0; i < 20 && !unloaded.IsCollected; i++)
             Collect();
-        Assert.True(unloaded.IsCollected, "The load context of the plugin was not collected: something still refers to an object or a type of it.");
+        Assert.True(
+            unloaded.IsCollected,
+            "The load context of the plugin was not collected: something still refers to an object or a type of it.");
     }
 
     private static void Collect()
