@@ -13,8 +13,8 @@ using Microsoft.Extensions.Options;
 namespace DmaBufIo.Hosting;
 
 /// <summary>
-/// The framework in one object: plugins, devices and buffers. Under the generic host it is a singleton service that starts and stops with the
-/// application; elsewhere <see cref="Create"/> makes one. Any thread.
+/// The framework in one object: plugins, devices and buffers. Under the generic host it is a singleton service that starts and stops with
+/// the application; elsewhere <see cref="Create"/> makes one. Any thread.
 /// </summary>
 public sealed class DmaBufIoHost : IDisposable
 {
@@ -81,18 +81,29 @@ public sealed class DmaBufIoHost : IDisposable
     /// <summary>Makes a host without the generic host, and starts it.</summary>
     /// <param name="options">What the application chooses.</param>
     /// <param name="loggerFactory">For the host's messages and the plugins'; stays the caller's. Null for none.</param>
-    /// <param name="configuration">Where plugins find their sections (<c>DmaBufIo:Plugins:NAME</c>); null for none. The options are not read from it.</param>
+    /// <param name="configuration">
+    /// Where plugins find their sections (<c>DmaBufIo:Plugins:NAME</c>); null for none. The options are not read from it.
+    /// </param>
     /// <returns>The host; dispose it to close everything.</returns>
     /// <exception cref="DmaBufIoException">Wrong options (<c>EINVAL</c>), or the plugin folder is missing (<c>ENOENT</c>).</exception>
     public static DmaBufIoHost Create(DmaBufIoOptions options, ILoggerFactory? loggerFactory = null, IConfiguration? configuration = null)
     {
         ValidateOptionsResult valid = new OptionsValidator().Validate(name: null, options);
         if (valid.Failed)
-            throw new DmaBufIoException(Errno.EINVAL, "Hosting", nameof(DmaBufIoOptions), string.Join("; ", valid.Failures), "Correct the options");
+            throw new DmaBufIoException(
+                Errno.EINVAL,
+                "Hosting",
+                nameof(DmaBufIoOptions),
+                string.Join("; ", valid.Failures),
+                "Correct the options");
 
         ILoggerFactory loggers = loggerFactory ?? NullLoggerFactory.Instance;
         IConfiguration settings = configuration ?? new ConfigurationBuilder().Build();
-        ServiceProvider services = new ServiceCollection().AddSingleton(loggers).AddSingleton(settings).AddSingleton(options).BuildServiceProvider();
+        ServiceProvider services = new ServiceCollection()
+            .AddSingleton(loggers)
+            .AddSingleton(settings)
+            .AddSingleton(options)
+            .BuildServiceProvider();
         var host = new DmaBufIoHost(options, loggers, settings, services);
         host._owned.Push(services);
         try
@@ -107,8 +118,12 @@ public sealed class DmaBufIoHost : IDisposable
         }
     }
 
-    /// <summary>Makes the fabric and loads the plugins: the built-in ones, then those of the folder. Does nothing when it was started already.</summary>
-    /// <exception cref="DmaBufIoException">The plugin folder is missing (<c>ENOENT</c>). Single plugins that are refused do not keep the host from starting.</exception>
+    /// <summary>
+    /// Makes the fabric and loads the plugins: the built-in ones, then those of the folder. Does nothing when it was started already.
+    /// </summary>
+    /// <exception cref="DmaBufIoException">
+    /// The plugin folder is missing (<c>ENOENT</c>). Single plugins that are refused do not keep the host from starting.
+    /// </exception>
     public void Start()
     {
         lock (_starting)
@@ -137,17 +152,23 @@ public sealed class DmaBufIoHost : IDisposable
     }
 
     /// <summary>Opens a device and everything it stands on.</summary>
-    /// <param name="expression">A topology expression or a plain path, which means <c>nvme:PATH</c>; the grammar stands at <see cref="ExpressionParser"/>.</param>
+    /// <param name="expression">
+    /// A topology expression or a plain path, which means <c>nvme:PATH</c>; the grammar stands at <see cref="ExpressionParser"/>.
+    /// </param>
     /// <param name="readOnly">True when the device will only be read.</param>
     /// <returns>The device; the caller disposes it, or the host does when it stops.</returns>
-    /// <exception cref="DmaBufIoException">A broken expression or an unknown word (<c>EINVAL</c>), no driver (<c>ENODEV</c>), or what the plugins say. Nothing stays open then.</exception>
+    /// <exception cref="DmaBufIoException">
+    /// A broken expression or an unknown word (<c>EINVAL</c>), no driver (<c>ENODEV</c>), or what the plugins say. Nothing stays open then.
+    /// </exception>
     public OpenedDevice Open(string expression, bool readOnly = false) => Open(Parse(expression), readOnly);
 
     /// <summary>Opens a device and everything it stands on.</summary>
     /// <param name="expression">From <see cref="Parse"/>, perhaps with options added.</param>
     /// <param name="readOnly">True when the device will only be read.</param>
     /// <returns>The device; the caller disposes it, or the host does when it stops.</returns>
-    /// <exception cref="DmaBufIoException">An unknown word (<c>EINVAL</c>), no driver (<c>ENODEV</c>), or what the plugins say. Nothing stays open then.</exception>
+    /// <exception cref="DmaBufIoException">
+    /// An unknown word (<c>EINVAL</c>), no driver (<c>ENODEV</c>), or what the plugins say. Nothing stays open then.
+    /// </exception>
     public OpenedDevice Open(DeviceExpression expression, bool readOnly = false)
     {
         ThrowIfNotStarted();
@@ -159,19 +180,32 @@ public sealed class DmaBufIoHost : IDisposable
     }
 
     /// <summary>Makes a buffer.</summary>
-    /// <param name="exporterExpression">For example "udmabuf" or "gpu:vram=64M"; the grammar stands at <see cref="ExpressionParser"/>.</param>
+    /// <param name="exporterExpression">
+    /// For example "udmabuf" or "gpu:vram=64M"; the grammar stands at <see cref="ExpressionParser"/>.
+    /// </param>
     /// <param name="name">A name for the buffer, for messages.</param>
     /// <param name="size">Bytes, a positive multiple of the page size.</param>
     /// <returns>The buffer; the caller disposes it, or the host does when it stops.</returns>
-    /// <exception cref="DmaBufIoException">A broken expression, an unknown exporter, a wrong size (<c>EINVAL</c>), or what the exporter says.</exception>
+    /// <exception cref="DmaBufIoException">
+    /// A broken expression, an unknown exporter, a wrong size (<c>EINVAL</c>), or what the exporter says.
+    /// </exception>
     public ExportedBuffer CreateBuffer(string exporterExpression, string name, long size)
     {
         ThrowIfNotStarted();
         DeviceExpression parsed = new ExpressionParser(Plugins.DeviceWords, Plugins.ExporterWords).ParseExporter(exporterExpression);
         if (size <= 0 || size % Memory.MemoryRegion.PageSize != 0)
-            throw new DmaBufIoException(Errno.EINVAL, "Hosting", $"buffer {name}", $"the size is not a positive multiple of the page size ({Memory.MemoryRegion.PageSize})", "Round it up to whole pages", range: $"0+{size}");
+            throw new DmaBufIoException(
+                Errno.EINVAL,
+                "Hosting",
+                $"buffer {name}",
+                $"the size is not a positive multiple of the page size ({Memory.MemoryRegion.PageSize})",
+                "Round it up to whole pages",
+                range: $"0+{size}");
         if (Plugins.Find(p => p.Exporter(parsed.Word)) is not var (factory, use))
-            throw parsed.Broken(parsed.Position, $"'{parsed.Word}' is not a known exporter", ExpressionParser.Known("exporters", Plugins.ExporterWords));
+            throw parsed.Broken(
+                parsed.Position,
+                $"'{parsed.Word}' is not a known exporter",
+                ExpressionParser.Known("exporters", Plugins.ExporterWords));
 
         // The use spans the plugin's code; from then on the buffer itself is what keeps the plugin.
         using (use)
@@ -185,8 +219,12 @@ public sealed class DmaBufIoHost : IDisposable
         }
     }
 
-    /// <summary>Closes every open device, the newest first, then drops the host's references to buffers. The plugins stay. May sleep.</summary>
-    /// <exception cref="AggregateException">Several failed; a single failure is thrown as it is. Everything was closed either way.</exception>
+    /// <summary>
+    /// Closes every open device, the newest first, then drops the host's references to buffers. The plugins stay. May sleep.
+    /// </summary>
+    /// <exception cref="AggregateException">
+    /// Several failed; a single failure is thrown as it is. Everything was closed either way.
+    /// </exception>
     public void CloseAll()
     {
         using var owned = new OwnedStack();
@@ -224,7 +262,7 @@ public sealed class DmaBufIoHost : IDisposable
         "Hosting",
         nameof(IDmaFabric),
         "the plugin needs a DMA fabric, and this host has none",
-        $"Give the host one: {nameof(DmaBufIoOptions)}.{nameof(DmaBufIoOptions.UseFabric)}, for example with the modelled IOMMU of DmaBufIo.Models");
+        $"Give the host one by {nameof(DmaBufIoOptions)}.{nameof(DmaBufIoOptions.UseFabric)}, for example the modelled IOMMU of Models");
 
     // Done once, also when the plugin folder turns out to be missing and the application starts again with another.
     private void Prepare()
@@ -270,7 +308,7 @@ public sealed class DmaBufIoHost : IDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         if (!_started)
-            throw new InvalidOperationException($"The host is not started: call {nameof(Start)}, or open devices once the generic host has started its services.");
+            throw new InvalidOperationException($"The host is not started: call {nameof(Start)}, or wait until the generic host has started.");
     }
 
     private sealed class Ending(Action action) : IDisposable

@@ -2,7 +2,9 @@ using Microsoft.Extensions.Hosting;
 
 namespace DmaBufIo.Hosting;
 
-/// <summary>Starts and stops the framework with the application. Services that are registered later stop earlier, while their devices still work.</summary>
+/// <summary>
+/// Starts and stops the framework with the application. Services that are registered later stop earlier, while their devices still work.
+/// </summary>
 internal sealed class DmaBufIoHostedService(DmaBufIoHost host) : IHostedService
 {
     public Task StartAsync(CancellationToken cancellationToken)
@@ -12,5 +14,6 @@ internal sealed class DmaBufIoHostedService(DmaBufIoHost host) : IHostedService
     }
 
     // Closing waits for requests in flight; the application's shutdown timeout bounds how long it waits with us.
-    public Task StopAsync(CancellationToken cancellationToken) => Task.Run(host.CloseAll, CancellationToken.None).WaitAsync(cancellationToken);
+    public Task StopAsync(CancellationToken cancellationToken) =>
+        Task.Run(host.CloseAll, CancellationToken.None).WaitAsync(cancellationToken);
 }

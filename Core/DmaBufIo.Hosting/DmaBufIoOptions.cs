@@ -6,8 +6,8 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.Hosting;
 
 /// <summary>
-/// What a host application chooses. Under the generic host the configuration section <c>DmaBufIo</c> is applied first, with the property names
-/// as keys, then the application's code. Validated at start; later changes have no effect.
+/// What a host application chooses. Under the generic host the configuration section <c>DmaBufIo</c> is applied first, with the property
+/// names as keys, then the application's code. Validated at start; later changes have no effect.
 /// </summary>
 public sealed class DmaBufIoOptions
 {
@@ -17,14 +17,18 @@ public sealed class DmaBufIoOptions
     public static string SectionName => "DmaBufIo";
 
     /// <summary>
-    /// The folder of the plugins' folders, "plugins" beside the application by default; relative paths start at the current folder. It must exist at start.
+    /// The folder of the plugins' folders, "plugins" beside the application by default; relative paths start at the current folder. It must
+    /// exist at start.
     /// </summary>
     public string PluginFolder { get; set; } = Path.Combine(AppContext.BaseDirectory, "plugins");
 
     /// <summary>False for a host that has built-in plugins only and no folder.</summary>
     public bool LoadPluginFolder { get; set; } = true;
 
-    /// <summary>What stands between devices and memory. For the application's fabric to obey (<see cref="UseFabric(Func{IServiceProvider, DmaBufIoOptions, IDmaFabric})"/>).</summary>
+    /// <summary>
+    /// What stands between devices and memory. For the application's fabric to obey, see
+    /// <see cref="UseFabric(Func{IServiceProvider, DmaBufIoOptions, IDmaFabric})"/>.
+    /// </summary>
     public IommuPolicy Iommu { get; set; }
 
     /// <summary>How an invalidation makes sure that nobody uses the old addresses; draining by default.</summary>
@@ -45,7 +49,9 @@ public sealed class DmaBufIoOptions
 
     internal bool OwnsFabric { get; private set; }
 
-    /// <summary>Adds a plugin that the application brings itself. It goes the way of the others, without a load context of its own, before them.</summary>
+    /// <summary>
+    /// Adds a plugin that the application brings itself. It goes the way of the others, without a load context of its own, before them.
+    /// </summary>
     /// <typeparam name="T">The entry class.</typeparam>
     /// <returns>These options.</returns>
     public DmaBufIoOptions AddBuiltIn<T>()
@@ -62,13 +68,18 @@ public sealed class DmaBufIoOptions
         return this;
     }
 
-    /// <summary>Says where in-process device models get their address spaces from. Without it plugins that need a fabric are refused.</summary>
+    /// <summary>
+    /// Says where in-process device models get their address spaces from. Without it plugins that need a fabric are refused.
+    /// </summary>
     /// <param name="create">Makes the fabric; called once at start. The host owns the fabric and disposes it last.</param>
     /// <returns>These options.</returns>
     public DmaBufIoOptions UseFabric(Func<IServiceProvider, IDmaFabric> create) => UseFabric((services, _) => create(services));
 
     /// <summary>Says where in-process device models get their address spaces from.</summary>
-    /// <param name="create">Makes the fabric from the application's services and the final options; called once at start. The host owns the fabric and disposes it last.</param>
+    /// <param name="create">
+    /// Makes the fabric from the application's services and the final options; called once at start. The host owns the fabric and disposes
+    /// it last.
+    /// </param>
     /// <returns>These options.</returns>
     public DmaBufIoOptions UseFabric(Func<IServiceProvider, DmaBufIoOptions, IDmaFabric> create)
     {

@@ -11,8 +11,9 @@ namespace Microsoft.Extensions.DependencyInjection;
 public static class DmaBufIoServiceCollectionExtensions
 {
     /// <summary>
-    /// Registers <see cref="DmaBufIoHost"/> as a singleton that starts with the application (plugins are loaded, wrong options fail) and stops with it (devices
-    /// close, newest first). Further calls add to the options. The application's configuration section <c>DmaBufIo</c> is applied before the code.
+    /// Registers <see cref="DmaBufIoHost"/> as a singleton that starts with the application (plugins are loaded, wrong options fail) and
+    /// stops with it (devices close, newest first). Further calls add to the options. The application's configuration section
+    /// <c>DmaBufIo</c> is applied before the code.
     /// </summary>
     /// <param name="services">The application's services.</param>
     /// <param name="configure">The application's choices, or null.</param>

@@ -7,7 +7,9 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace DmaBufIo.Tests;
 
-/// <summary>A plugin of the host application: a driver for what the good plugin's own driver leaves alone, and for what it does not.</summary>
+/// <summary>
+/// A plugin of the host application: a driver for what the good plugin's own driver leaves alone, and for what it does not.
+/// </summary>
 public sealed class BuiltInPlugin : IDmaBufIoPlugin
 {
     public PluginInfo Info => new("built-in", new Version(3, 4), "Comes with the application", PluginKinds.Importer);

@@ -191,7 +191,9 @@ public sealed class DeviceTreeTests : IDisposable
 
         _host.Dispose();
 
-        Assert.Equal(["remove nvme1", "dispose function b", "remove nvme0", "dispose function a", "free b0", "scope disposed"], _yard.Journal);
+        Assert.Equal(
+            ["remove nvme1", "dispose function b", "remove nvme0", "dispose function a", "free b0", "scope disposed"],
+            _yard.Journal);
         Assert.Throws<ObjectDisposedException>(() => _host.Open("fake:c"));
     }
 
@@ -199,8 +201,12 @@ public sealed class DeviceTreeTests : IDisposable
     {
         Assert.Empty(_host.Devices);
         string[] lines = [.. _yard.Journal];
-        Assert.Equal(lines.Count(static l => l.StartsWith("create ", StringComparison.Ordinal) && !l.Contains('(')), lines.Count(static l => l.StartsWith("dispose function", StringComparison.Ordinal)));
-        Assert.Equal(lines.Count(static l => l.StartsWith("probe ", StringComparison.Ordinal)), lines.Count(static l => l.StartsWith("remove ", StringComparison.Ordinal)));
+        Assert.Equal(
+            lines.Count(static l => l.StartsWith("create ", StringComparison.Ordinal) && !l.Contains('(')),
+            lines.Count(static l => l.StartsWith("dispose function", StringComparison.Ordinal)));
+        Assert.Equal(
+            lines.Count(static l => l.StartsWith("probe ", StringComparison.Ordinal)),
+            lines.Count(static l => l.StartsWith("remove ", StringComparison.Ordinal)));
         using OpenedDevice next = _host.Open("fake:next");
         Assert.Equal("nvme0", next.Name);
     }

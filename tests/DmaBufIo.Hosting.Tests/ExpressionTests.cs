@@ -6,7 +6,9 @@ namespace DmaBufIo.Tests;
 
 public sealed class ExpressionTests
 {
-    private static readonly ExpressionParser s_parser = new(["nvme", "raid0", "raid1", "extent", "null", "vfio", "vfio-user"], ["udmabuf", "moving", "gpu"]);
+    private static readonly ExpressionParser s_parser = new(
+        ["nvme", "raid0", "raid1", "extent", "null", "vfio", "vfio-user"],
+        ["udmabuf", "moving", "gpu"]);
 
     [Theory]
     [InlineData("/tmp/a.bin")]
@@ -180,7 +182,9 @@ public sealed class ExpressionTests
     private static DeviceExpression RandomTree(Random random, int depth)
     {
         bool leaf = depth == 3 || random.Next(3) == 0;
-        var options = Enumerable.Range(0, random.Next(3)).ToDictionary(static n => $"o{n}", _ => new DeviceOption(RandomText(random), 0, 0));
+        var options = Enumerable.Range(0, random.Next(3)).ToDictionary(
+            static n => $"o{n}",
+            _ => new DeviceOption(RandomText(random), 0, 0));
         DeviceExpression[] members = leaf ? [] : [.. Enumerable.Range(0, random.Next(1, 4)).Select(_ => RandomTree(random, depth + 1))];
         string? text = leaf || options.Count != 0 || random.Next(2) == 0 ? RandomText(random) : null;
         return new DeviceExpression(leaf ? "nvme" : "raid1", text, options, members, "", 0);
@@ -193,7 +197,9 @@ public sealed class ExpressionTests
     {
         Assert.Equal(expected.Word, actual.Word);
         Assert.Equal(expected.Text, actual.Text);
-        Assert.Equal(expected.Options.Select(static o => (o.Key, o.Value.Value)), actual.Options.Select(static o => (o.Key, o.Value.Value)));
+        Assert.Equal(
+            expected.Options.Select(static o => (o.Key, o.Value.Value)),
+            actual.Options.Select(static o => (o.Key, o.Value.Value)));
         Assert.Equal(expected.Members.Count, actual.Members.Count);
         foreach ((DeviceExpression e, DeviceExpression a) in expected.Members.Zip(actual.Members))
             AssertSame(e, a);

@@ -171,7 +171,9 @@ public sealed class HostTests : IDisposable
 
         Assert.Equal("any-driver", device.Root.DriverName);
         Assert.Equal(["good", "built-in"], device.Root.PluginNames);
-        Assert.Equal("1 device and 0 buffers made by it are alive", Assert.Throws<DmaBufIoException>(() => host.Plugins.Unload("good")).Problem);
+        Assert.Equal(
+            "1 device and 0 buffers made by it are alive",
+            Assert.Throws<DmaBufIoException>(() => host.Plugins.Unload("good")).Problem);
     }
 
     [Fact]
@@ -196,7 +198,9 @@ public sealed class HostTests : IDisposable
             report.Invoke(null, [new DriverFault("Unmap of a map", new InvalidOperationException("it is broken"))]);
         report.Invoke(null, [new DriverFault("Unmap after the end", new InvalidOperationException("it is broken"))]);
 
-        Assert.Equal("A driver's callback threw: Unmap of a map [it is broken]", Assert.Single(_yard.Logs.Lines, static l => l.Event.Id == 3001).Text);
+        Assert.Equal(
+            "A driver's callback threw: Unmap of a map [it is broken]",
+            Assert.Single(_yard.Logs.Lines, static l => l.Event.Id == 3001).Text);
     }
 
     [Fact]
@@ -220,7 +224,9 @@ public sealed class HostTests : IDisposable
             {
                 waiter = new Thread(() => reservation.Lock(null, cancelled).Dispose()) { Name = "waiter", IsBackground = true };
                 waiter.Start();
-                Assert.True(logged.Wait(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken), "No long wait was logged in 30 seconds.");
+                Assert.True(
+                    logged.Wait(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken),
+                    "No long wait was logged in 30 seconds.");
             }
 
             Assert.True(waiter.Join(TimeSpan.FromSeconds(30)));

@@ -34,7 +34,9 @@ public sealed class PluginLoadingTests : IDisposable
         Assert.True(status.IsUnloadable);
         Assert.Equal(["fake", "pair"], host.Plugins.DeviceWords);
         Assert.Equal(["plain"], host.Plugins.ExporterWords);
-        Assert.DoesNotContain(AssemblyLoadContext.Default.Assemblies, static a => a.GetName().Name!.StartsWith("DmaBufIo.Fixtures", StringComparison.Ordinal));
+        Assert.DoesNotContain(
+            AssemblyLoadContext.Default.Assemblies,
+            static a => a.GetName().Name!.StartsWith("DmaBufIo.Fixtures", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -137,7 +139,9 @@ public sealed class PluginLoadingTests : IDisposable
         using DmaBufIoHost host = _yard.Start();
         host.Open("fake:a").Dispose();
 
-        Assert.Contains(_yard.Logs.Lines, static l => l.Category == "DmaBufIo.Fixtures.Good.FakeFunctionFactory" && l.Text == "Function a made");
+        Assert.Contains(
+            _yard.Logs.Lines,
+            static l => l.Category == "DmaBufIo.Fixtures.Good.FakeFunctionFactory" && l.Text == "Function a made");
     }
 
     [Fact]

@@ -63,7 +63,10 @@ public sealed class PluginRefusalTests : IDisposable
         string folder = _yard.Add(PluginYard.TwoEntries);
         using DmaBufIoHost host = _yard.Start();
 
-        AssertRefused(host, folder, "it holds 2 classes that implement IDmaBufIoPlugin: DmaBufIo.Fixtures.TwoEntries.FirstEntry, DmaBufIo.Fixtures.TwoEntries.SecondEntry");
+        AssertRefused(
+            host,
+            folder,
+            "it holds 2 classes that implement IDmaBufIoPlugin: DmaBufIo.Fixtures.TwoEntries.FirstEntry, DmaBufIo.Fixtures.TwoEntries.SecondEntry");
     }
 
     [Fact]

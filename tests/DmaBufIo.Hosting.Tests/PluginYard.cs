@@ -105,9 +105,19 @@ internal sealed class RecordingLoggerFactory : ILoggerFactory
 
         public bool IsEnabled(LogLevel logLevel) => true;
 
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        public void Log<TState>(
+            LogLevel logLevel,
+            EventId eventId,
+            TState state,
+            Exception? exception,
+            Func<TState,
+            Exception?,
+            string> formatter)
         {
-            factory._lines.Enqueue((category, eventId, $"{formatter(state, exception)}{(exception is null ? "" : $" [{exception.Message}]")}"));
+            factory._lines.Enqueue((
+                category,
+                eventId,
+                $"{formatter(state, exception)}{(exception is null ? "" : $" [{exception.Message}]")}"));
             factory.Logged?.Invoke(eventId.Id);
         }
     }

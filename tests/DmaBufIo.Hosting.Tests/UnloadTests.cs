@@ -57,12 +57,14 @@ public sealed class UnloadTests : IDisposable
     {
         string folder = _yard.AddRenamed(PluginYard.Faulty, fault);
         var context = new WeakReference(null);
+        int disposed = 0;
         using DmaBufIoHost host = _yard.Start(o =>
         {
             o.LoadPluginFolder = false;
-            o.AssemblyLoader = config => new Watched(PluginLoader.Create(config), context);
+            o.AssemblyLoader = config => new Watched(PluginLoader.Create(config), context, () => disposed++);
         });
         LoadRefused(host, folder);
+        Assert.Equal(1, disposed);
 
         for (int i = 0; i < 20 && context.IsAlive; i++)
             Collect();
@@ -212,7 +214,9 @@ public sealed class UnloadTests : IDisposable
     {
         for (int i = 0; i < 20 && !unloaded.IsCollected; i++)
             Collect();
-        Assert.True(unloaded.IsCollected, "The load context of the plugin was not collected: something still refers to an object or a type of it.");
+        Assert.True(
+            unloaded.IsCollected,
+            "The load context of the plugin was not collected: something still refers to an object or a type of it.");
     }
 
     private static void Collect()
@@ -221,7 +225,7 @@ public sealed class UnloadTests : IDisposable
         GC.WaitForPendingFinalizers();
     }
 
-    private sealed class Watched(IPluginAssemblyLoader loader, WeakReference context) : IPluginAssemblyLoader
+    private sealed class Watched(IPluginAssemblyLoader loader, WeakReference context, Action disposed) : IPluginAssemblyLoader
     {
         public bool IsUnloadable => loader.IsUnloadable;
 
@@ -232,6 +236,10 @@ public sealed class UnloadTests : IDisposable
             return assembly;
         }
 
-        public void Dispose() => loader.Dispose();
+        public void Dispose()
+        {
+            loader.Dispose();
+            disposed();
+        }
     }
 }

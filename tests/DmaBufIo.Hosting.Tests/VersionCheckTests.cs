@@ -15,7 +15,10 @@ public sealed class VersionCheckTests : IDisposable
     [InlineData("Microsoft.Extensions.DependencyInjection.Abstractions", "11.0.0.0", "10.0.0.0")]
     [InlineData("Microsoft.Extensions.Configuration.Abstractions", "10.1.0.0", "10.0.0.0")]
     [InlineData("System.Runtime", "11.0.0.0", "10.0.0.0")]
-    public void A_plugin_built_against_a_newer_shared_assembly_is_refused_with_both_versions_and_the_remedy(string name, string wanted, string present)
+    public void A_plugin_built_against_a_newer_shared_assembly_is_refused_with_both_versions_and_the_remedy(
+        string name,
+        string wanted,
+        string present)
     {
         _yard.Add(PluginYard.Good);
         Refer(_yard.GoodAssembly, name, wanted);
@@ -24,7 +27,9 @@ public sealed class VersionCheckTests : IDisposable
         PluginStatus status = Assert.Single(host.Plugins.All);
 
         Assert.Equal(PluginState.Refused, status.State);
-        Assert.Equal($"{PluginYard.Good}.dll was built against {name} {wanted}, and this host has {present}. Update the host to {name} {wanted} or newer, or build the plugin against {present} or older.", status.Reason);
+        Assert.Equal(
+            $"{PluginYard.Good}.dll was built against {name} {wanted}, and this host has {present}. Update the host to {name} {wanted} or newer, or build the plugin against {present} or older.",
+            status.Reason);
     }
 
     [Fact]
@@ -42,10 +47,15 @@ public sealed class VersionCheckTests : IDisposable
     {
         string folder = _yard.Add(PluginYard.Good);
         string library = Path.Combine(folder, PluginYard.Library + ".dll");
-        PluginYard.Rewrite(library, library, static a => a.MainModule.AssemblyReferences.Add(new AssemblyNameReference("DmaBufIo.Core", new Version(0, 9, 0, 0))));
+        PluginYard.Rewrite(
+            library,
+            library,
+            static a => a.MainModule.AssemblyReferences.Add(new AssemblyNameReference("DmaBufIo.Core", new Version(0, 9, 0, 0))));
         using DmaBufIoHost host = _yard.Start();
 
-        Assert.StartsWith($"{PluginYard.Library}.dll was built against DmaBufIo.Core 0.9.0.0, and this host has 0.1.0.0", Assert.Single(host.Plugins.All).Reason);
+        Assert.StartsWith(
+            $"{PluginYard.Library}.dll was built against DmaBufIo.Core 0.9.0.0, and this host has 0.1.0.0",
+            Assert.Single(host.Plugins.All).Reason);
     }
 
     [Theory]
@@ -68,10 +78,15 @@ public sealed class VersionCheckTests : IDisposable
     public void An_assembly_that_nobody_has_is_named(string name)
     {
         _yard.Add(PluginYard.Good);
-        PluginYard.Rewrite(_yard.GoodAssembly, _yard.GoodAssembly, a => a.MainModule.AssemblyReferences.Add(new AssemblyNameReference(name, new Version(1, 2, 3, 4))));
+        PluginYard.Rewrite(
+            _yard.GoodAssembly,
+            _yard.GoodAssembly,
+            a => a.MainModule.AssemblyReferences.Add(new AssemblyNameReference(name, new Version(1, 2, 3, 4))));
         using DmaBufIoHost host = _yard.Start();
 
-        Assert.StartsWith($"{PluginYard.Good}.dll needs {name} 1.2.3.4, which is neither in its folder nor in the host", Assert.Single(host.Plugins.All).Reason);
+        Assert.StartsWith(
+            $"{PluginYard.Good}.dll needs {name} 1.2.3.4, which is neither in its folder nor in the host",
+            Assert.Single(host.Plugins.All).Reason);
     }
 
     private static void Refer(string assembly, string name, string version) => PluginYard.Rewrite(assembly, assembly, a =>

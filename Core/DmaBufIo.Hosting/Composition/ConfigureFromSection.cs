@@ -4,7 +4,9 @@ using Microsoft.Extensions.Options;
 
 namespace DmaBufIo.Hosting;
 
-/// <summary>Applies the configuration section to the options. By hand: the general binder's messages tell neither the values allowed nor the remedy.</summary>
+/// <summary>
+/// Applies the configuration section to the options. By hand: the general binder's messages tell neither the values allowed nor the remedy.
+/// </summary>
 internal sealed class ConfigureFromSection(IConfiguration? configuration = null) : IConfigureOptions<DmaBufIoOptions>
 {
     public void Configure(DmaBufIoOptions options)
@@ -35,9 +37,18 @@ internal sealed class ConfigureFromSection(IConfiguration? configuration = null)
 
         // By name only: a number would be taken for any value, defined or not.
         string? name = Enum.GetNames<T>().FirstOrDefault(n => n.Equals(text, StringComparison.OrdinalIgnoreCase));
-        return name is not null ? Enum.Parse<T>(name) : throw Wrong(section, key, text, [.. Enum.GetNames<T>().Select(static n => n.ToLowerInvariant())]);
+        return name is not null ? Enum.Parse<T>(name) : throw Wrong(
+            section,
+            key,
+            text,
+            [.. Enum.GetNames<T>().Select(static n => n.ToLowerInvariant())]);
     }
 
     private static DmaBufIoException Wrong(IConfigurationSection section, string key, string value, string[] known) =>
-        new(Errno.EINVAL, "Hosting", $"configuration key {section.Path}:{key}", $"'{value}' is not one of its values", $"Write one of: {string.Join(", ", known)}");
+        new(
+            Errno.EINVAL,
+            "Hosting",
+            $"configuration key {section.Path}:{key}",
+            $"'{value}' is not one of its values",
+            $"Write one of: {string.Join(", ", known)}");
 }

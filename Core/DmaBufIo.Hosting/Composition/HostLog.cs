@@ -2,7 +2,10 @@ using Microsoft.Extensions.Logging;
 
 namespace DmaBufIo.Hosting;
 
-/// <summary>Every message of the host. An event id keeps its meaning for ever: 1xxx plugins, 2xxx devices and buffers, 3xxx diagnostics, 4xxx the host.</summary>
+/// <summary>
+/// Every message of the host. An event id keeps its meaning for ever: 1xxx plugins, 2xxx devices and buffers, 3xxx diagnostics, 4xxx the
+/// host.
+/// </summary>
 internal static partial class HostLog
 {
     [LoggerMessage(1000, LogLevel.Information, "Plugin {Plugin} {Version} loaded from {Folder}, words: {Words}")]

@@ -6,7 +6,9 @@ using DmaBufIo.Plugins;
 
 namespace DmaBufIo.Hosting;
 
-/// <summary>A plugin that works: its scope, its factories, and what was made by it and is still alive. Counts are the manager's to guard.</summary>
+/// <summary>
+/// A plugin that works: its scope, its factories, and what was made by it and is still alive. Counts are the manager's to guard.
+/// </summary>
 internal sealed class LoadedPlugin
 {
     private readonly List<DmaBuf> _buffers = [];
@@ -63,7 +65,10 @@ internal sealed class LoadedPlugin
         return _buffers.Count;
     }
 
-    /// <summary>Disposes the scope with everything in it and the entry object, then unloads. Forgets every object of the plugin, also when one of them throws.</summary>
+    /// <summary>
+    /// Disposes the scope with everything in it and the entry object, then unloads. Forgets every object of the plugin, also when one of
+    /// them throws.
+    /// </summary>
     internal WeakReference? Unload()
     {
         using var owned = new OwnedStack();
@@ -73,8 +78,8 @@ internal sealed class LoadedPlugin
         Exporters = [];
         _buffers.Clear();
 
-        WeakReference? context = _loader is { IsUnloadable: true } && AssemblyLoadContext.GetLoadContext(_entry!.GetType().Assembly) is AssemblyLoadContext found
-            ? new WeakReference(found)
+        WeakReference? context = _loader is { IsUnloadable: true }
+            ? new WeakReference(AssemblyLoadContext.GetLoadContext(_entry!.GetType().Assembly))
             : null;
         if (_loader is not null)
             owned.Push(_loader);

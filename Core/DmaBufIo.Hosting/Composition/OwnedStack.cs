@@ -2,7 +2,9 @@ using System.Runtime.ExceptionServices;
 
 namespace DmaBufIo.Hosting;
 
-/// <summary>Things that are given back in the reverse order of their making. One that throws does not keep the others from being given back.</summary>
+/// <summary>
+/// Things that are given back in the reverse order of their making. One that throws does not keep the others from being given back.
+/// </summary>
 internal sealed class OwnedStack : IDisposable
 {
     private readonly Stack<IDisposable> _owned = new();

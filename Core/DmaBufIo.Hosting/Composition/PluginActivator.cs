@@ -13,7 +13,9 @@ using Microsoft.Extensions.Logging;
 
 namespace DmaBufIo.Hosting;
 
-/// <summary>Makes a working plugin out of an entry class: asks who it is, lets it register, builds its scope, takes its factories.</summary>
+/// <summary>
+/// Makes a working plugin out of an entry class: asks who it is, lets it register, builds its scope, takes its factories.
+/// </summary>
 internal sealed class PluginActivator(ILifetimeScope root, DmaBufIoOptions options, IConfiguration configuration)
 {
     /// <summary>Loads a plugin from its folder.</summary>
@@ -22,7 +24,11 @@ internal sealed class PluginActivator(ILifetimeScope root, DmaBufIoOptions optio
     internal LoadedPlugin FromFolder(PluginDraft draft)
     {
         string entry = EntryAssembly.Find(draft.Status.Folder!);
-        var config = new PluginConfig(entry) { IsUnloadable = !options.NonCollectiblePlugins, SharedAssemblies = [.. options.SharedAssemblies] };
+        var config = new PluginConfig(entry)
+        {
+            IsUnloadable = !options.NonCollectiblePlugins,
+            SharedAssemblies = [.. options.SharedAssemblies],
+        };
         ReferenceCheck.Check(config);
         IPluginAssemblyLoader loader = options.AssemblyLoader(config);
         try
@@ -39,9 +45,19 @@ internal sealed class PluginActivator(ILifetimeScope root, DmaBufIoOptions optio
     }
 
     /// <summary>Takes a plugin that the host application brings, the same way but without a load context of its own.</summary>
-    internal LoadedPlugin BuiltIn(PluginDraft draft, Func<IDmaBufIoPlugin> create) => Activate(draft, draft.Status.Name, create, loader: null, context: null);
+    internal LoadedPlugin BuiltIn(PluginDraft draft, Func<IDmaBufIoPlugin> create) => Activate(
+        draft,
+        draft.Status.Name,
+        create,
+        loader: null,
+        context: null);
 
-    private LoadedPlugin Activate(PluginDraft draft, string type, Func<IDmaBufIoPlugin> create, IPluginAssemblyLoader? loader, AssemblyLoadContext? context)
+    private LoadedPlugin Activate(
+        PluginDraft draft,
+        string type,
+        Func<IDmaBufIoPlugin> create,
+        IPluginAssemblyLoader? loader,
+        AssemblyLoadContext? context)
     {
         IDmaBufIoPlugin entry = Ask($"the constructor of {type}", create);
         ILifetimeScope? scope = null;
@@ -77,7 +93,10 @@ internal sealed class PluginActivator(ILifetimeScope root, DmaBufIoOptions optio
 
         // The Autofac bridge throws on keyed descriptors, without saying whose they are.
         if (services.FirstOrDefault(static d => d.IsKeyedService) is ServiceDescriptor keyed)
-            throw PluginDraft.Refused(name, $"it registers the keyed service {keyed.ServiceType.Name} (key '{keyed.ServiceKey}'), and keyed services are not supported", "Register it without a key, behind a type of its own");
+            throw PluginDraft.Refused(
+                name,
+                $"it registers the keyed service {keyed.ServiceType.Name} (key '{keyed.ServiceKey}'), and keyed services are not supported",
+                "Register it without a key, behind a type of its own");
 
         // In the plugin's own scope: an open generic of the root would keep the closed ones over the plugin's types for ever.
         services.TryAddSingleton(typeof(ILogger<>), typeof(Logger<>));
@@ -95,7 +114,8 @@ internal sealed class PluginActivator(ILifetimeScope root, DmaBufIoOptions optio
     private static IDmaBufIoPlugin Construct(Type type)
     {
         // Without the wrapper that reflection puts around what a constructor throws.
-        return (IDmaBufIoPlugin)Activator.CreateInstance(type, BindingFlags.DoNotWrapExceptions | BindingFlags.Public | BindingFlags.Instance, null, null, null)!;
+        const BindingFlags Flags = BindingFlags.DoNotWrapExceptions | BindingFlags.Public | BindingFlags.Instance;
+        return (IDmaBufIoPlugin)Activator.CreateInstance(type, Flags, null, null, null)!;
     }
 
     private static T Ask<T>(string what, Func<T> callback)
@@ -111,7 +131,12 @@ internal sealed class PluginActivator(ILifetimeScope root, DmaBufIoOptions optio
                 cause = inner;
             if (cause is DmaBufIoException known)
                 throw new DmaBufIoException(known.Errno, "Hosting", what, $"{what} failed: {known.Subject}: {known.Problem}", known.Remedy);
-            throw new DmaBufIoException(Errno.EIO, "Hosting", what, $"{what} threw {cause.GetType().FullName}: {cause.Message}", "Correct the plugin");
+            throw new DmaBufIoException(
+                Errno.EIO,
+                "Hosting",
+                what,
+                $"{what} threw {cause.GetType().FullName}: {cause.Message}",
+                "Correct the plugin");
         }
     }
 }

@@ -38,8 +38,8 @@ public sealed class PluginManager
     public IReadOnlyList<string> ExporterWords => Words(static p => p.ExporterWords);
 
     /// <summary>
-    /// Loads every plugin below a folder, in alphabetical order of their folders; names that begin with a dot are passed over, so that a new
-    /// version can be unpacked beside and renamed into place. A plugin that is refused does not keep the others from being loaded.
+    /// Loads every plugin below a folder, in alphabetical order of their folders; names that begin with a dot are passed over, so that a
+    /// new version can be unpacked beside and renamed into place. A plugin that is refused does not keep the others from being loaded.
     /// </summary>
     /// <param name="folder">The folder of the plugins' folders.</param>
     /// <returns>One entry per plugin folder.</returns>
@@ -65,7 +65,9 @@ public sealed class PluginManager
     }
 
     /// <summary>Loads one plugin. What was known of an earlier attempt from this folder is replaced.</summary>
-    /// <param name="folder">The plugin's own folder: <c>NAME/NAME.dll</c>, or a folder with exactly one deps.json, whose assembly is the entry.</param>
+    /// <param name="folder">
+    /// The plugin's own folder: <c>NAME/NAME.dll</c>, or a folder with exactly one deps.json, whose assembly is the entry.
+    /// </param>
     /// <returns>What became of it; a refusal is told here and not thrown.</returns>
     /// <exception cref="DmaBufIoException">A plugin from this folder is loaded already (<c>EEXIST</c>).</exception>
     public PluginStatus Load(string folder)
@@ -74,7 +76,12 @@ public sealed class PluginManager
         lock (_loading)
         {
             if (All.Any(s => s.Folder == path && s.State == PluginState.Loaded))
-                throw new DmaBufIoException(Errno.EEXIST, "Hosting", $"plugin folder {path}", "its plugin is loaded already", "Unload it first, or reload it");
+                throw new DmaBufIoException(
+                    Errno.EEXIST,
+                    "Hosting",
+                    $"plugin folder {path}",
+                    "its plugin is loaded already",
+                    "Unload it first, or reload it");
             return Take(new PluginStatus(Path.GetFileName(path), PluginState.Refused) { Folder = path }, _activator.FromFolder);
         }
     }
@@ -83,7 +90,8 @@ public sealed class PluginManager
     /// <param name="name">The plugin's name, or that of its folder.</param>
     /// <returns>Tells when its memory has been given back.</returns>
     /// <exception cref="DmaBufIoException">
-    /// No such plugin (<c>ENOENT</c>), it is built in (<c>EPERM</c>), or devices or buffers made by it are alive (<c>EBUSY</c>, with their numbers).
+    /// No such plugin (<c>ENOENT</c>), it is built in (<c>EPERM</c>), or devices or buffers made by it are alive (<c>EBUSY</c>, with their
+    /// numbers).
     /// </exception>
     public UnloadedPlugin Unload(string name)
     {
@@ -95,7 +103,12 @@ public sealed class PluginManager
                 plugin = Named(name);
                 int buffers = plugin.CountBuffers();
                 if (plugin.Devices != 0 || buffers != 0)
-                    throw new DmaBufIoException(Errno.EBUSY, "Hosting", $"plugin {plugin.Status.Name}", $"{Count(plugin.Devices, "device")} and {Count(buffers, "buffer")} made by it are alive", "Close its devices and drop every reference to its buffers first");
+                    throw new DmaBufIoException(
+                        Errno.EBUSY,
+                        "Hosting",
+                        $"plugin {plugin.Status.Name}",
+                        $"{Count(plugin.Devices, "device")} and {Count(buffers, "buffer")} made by it are alive",
+                        "Close its devices and drop every reference to its buffers first");
                 Forget(plugin);
             }
 
@@ -185,7 +198,8 @@ public sealed class PluginManager
     }
 
     private static string Remedy =>
-        $"Build the plugins, and name their folder: option {nameof(DmaBufIoOptions.PluginFolder)}, configuration key {DmaBufIoOptions.SectionName}:{nameof(DmaBufIoOptions.PluginFolder)}";
+        $"Build the plugins, and name their folder: option {nameof(DmaBufIoOptions.PluginFolder)}, "
+        + $"configuration key {DmaBufIoOptions.SectionName}:{nameof(DmaBufIoOptions.PluginFolder)}";
 
     private static string Count(int number, string what) => number == 1 ? $"1 {what}" : $"{number} {what}s";
 
@@ -248,7 +262,10 @@ public sealed class PluginManager
         lock (_lock)
         {
             if (_plugins.Find(p => p.Status.Name == name) is LoadedPlugin same)
-                throw PluginDraft.Refused(name, $"the name '{name}' is taken by the plugin from {same.Status.Folder ?? "the host application"}", "Remove one of the two");
+                throw PluginDraft.Refused(
+                    name,
+                    $"the name '{name}' is taken by the plugin from {same.Status.Folder ?? "the host application"}",
+                    "Remove one of the two");
             CheckWords(plugin, "device", static p => p.DeviceWords);
             CheckWords(plugin, "exporter", static p => p.ExporterWords);
         }
@@ -261,9 +278,15 @@ public sealed class PluginManager
         foreach (string word in words(plugin))
         {
             if (!own.Add(word))
-                throw PluginDraft.Refused(name, $"two of its factories have the {kind} word '{word}'", "Give each factory a word of its own");
+                throw PluginDraft.Refused(
+                    name,
+                    $"two of its factories have the {kind} word '{word}'",
+                    "Give each factory a word of its own");
             if (_plugins.Find(p => words(p).Contains(word, StringComparer.Ordinal)) is LoadedPlugin other)
-                throw PluginDraft.Refused(name, $"the {kind} word '{word}' is taken by plugin {other.Status.Name}", "Remove one of the two");
+                throw PluginDraft.Refused(
+                    name,
+                    $"the {kind} word '{word}' is taken by plugin {other.Status.Name}",
+                    "Remove one of the two");
         }
     }
 
@@ -271,9 +294,19 @@ public sealed class PluginManager
     {
         LoadedPlugin plugin = _plugins.Find(p => p.Status.Name == name)
             ?? _plugins.Find(p => p.Status.Folder is string folder && Path.GetFileName(folder) == name)
-            ?? throw new DmaBufIoException(Errno.ENOENT, "Hosting", $"plugin {name}", "no such plugin is loaded", $"Name one of: {string.Join(", ", _plugins.Select(static p => p.Status.Name))}");
+            ?? throw new DmaBufIoException(
+                Errno.ENOENT,
+                "Hosting",
+                $"plugin {name}",
+                "no such plugin is loaded",
+                $"Name one of: {string.Join(", ", _plugins.Select(static p => p.Status.Name))}");
         if (plugin.Status.IsBuiltIn)
-            throw new DmaBufIoException(Errno.EPERM, "Hosting", $"plugin {name}", "it is part of the host application and cannot be unloaded", "Unload plugins that come from a folder");
+            throw new DmaBufIoException(
+                Errno.EPERM,
+                "Hosting",
+                $"plugin {name}",
+                "it is part of the host application and cannot be unloaded",
+                "Unload plugins that come from a folder");
         return plugin;
     }
 

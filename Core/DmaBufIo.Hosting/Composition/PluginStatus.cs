@@ -62,6 +62,8 @@ public sealed class UnloadedPlugin
     /// <summary>True when its load context can be collected at all; false for a host that loads plugins for good.</summary>
     public bool IsUnloadable => _context is not null;
 
-    /// <summary>True once the garbage collector has taken the load context. Objects of the plugin that the application keeps prevent it.</summary>
+    /// <summary>
+    /// True once the garbage collector has taken the load context. Objects of the plugin that the application keeps prevent it.
+    /// </summary>
     public bool IsCollected => _context is { IsAlive: false };
 }

@@ -4,12 +4,13 @@ namespace DmaBufIo.Hosting.Loading;
 
 /// <summary>Finds the entry assembly of a plugin folder.</summary>
 /// <remarks>
-/// The rule: in folder NAME it is NAME.dll; where there is no such file, it is the assembly of the folder's only *.deps.json, which the build
-/// writes for the plugin itself and not for its dependencies.
+/// The rule: in folder NAME it is NAME.dll; where there is no such file, it is the assembly of the folder's only *.deps.json, which the
+/// build writes for the plugin itself and not for its dependencies.
 /// </remarks>
 internal static class EntryAssembly
 {
-    internal const string Rule = "Name the folder after the entry assembly (NAME/NAME.dll), or put exactly one plugin with its deps.json into it";
+    private const string Rule =
+        "Name the folder after the entry assembly (NAME/NAME.dll), or put exactly one plugin with its deps.json into it";
 
     internal static string Find(string folder)
     {
@@ -25,7 +26,9 @@ internal static class EntryAssembly
             throw Refused(folder, $"it holds no {name}.dll and {manifests.Length} deps.json files, so its entry assembly is ambiguous");
 
         string entry = manifests[0][..^".deps.json".Length] + ".dll";
-        return File.Exists(entry) ? entry : throw Refused(folder, $"{Path.GetFileName(manifests[0])} is there and {Path.GetFileName(entry)} is not");
+        return File.Exists(entry) ? entry : throw Refused(
+            folder,
+            $"{Path.GetFileName(manifests[0])} is there and {Path.GetFileName(entry)} is not");
     }
 
     private static DmaBufIoException Refused(string folder, string problem) =>

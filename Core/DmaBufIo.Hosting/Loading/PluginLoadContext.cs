@@ -3,10 +3,12 @@ using System.Runtime.Loader;
 
 namespace DmaBufIo.Hosting.Loading;
 
-/// <summary>The load context of one plugin: shared assemblies from the host, private ones from the plugin's folder, the rest from the host.</summary>
+/// <summary>
+/// The load context of one plugin: shared assemblies from the host, private ones from the plugin's folder, the rest from the host.
+/// </summary>
 /// <remarks>
-/// Assemblies are read into memory, not mapped: a file that is truncated or rewritten while it is mapped takes the process down, and a mapped
-/// one could not be replaced where files are locked. Native libraries can only be loaded by path.
+/// Assemblies are read into memory, not mapped: a file that is truncated or rewritten while it is mapped takes the process down, and a
+/// mapped one could not be replaced where files are locked. Native libraries can only be loaded by path.
 /// </remarks>
 internal sealed class PluginLoadContext(PluginConfig config)
     : AssemblyLoadContext(Path.GetFileNameWithoutExtension(config.MainAssemblyPath), config.IsUnloadable)
@@ -26,8 +28,9 @@ internal sealed class PluginLoadContext(PluginConfig config)
     protected override nint LoadUnmanagedDll(string unmanagedDllName) =>
         _resolver.ResolveUnmanagedDllToPath(unmanagedDllName) is string path ? LoadUnmanagedDllFromPath(path) : 0;
 
-    // The runtime may ask for one assembly from two threads at once, and refuses a second load of the same name. The context must not keep a table
-    // of what it has loaded: after Unload the runtime keeps the context until its assemblies are gone, and the table would keep the assemblies.
+    // The runtime may ask for one assembly from two threads at once, and refuses a second load of the same name. The context must not keep
+    // a table of what it has loaded: after Unload the runtime keeps the context until its assemblies are gone, and the table would keep the
+    // assemblies.
     private Assembly LoadBytes(string name, string path)
     {
         lock (_lock)

@@ -21,7 +21,9 @@ public sealed class PluginLoader : IPluginAssemblyLoader
     /// <summary>Makes a loader for a plugin; nothing is loaded yet.</summary>
     /// <param name="config">Which assembly, and how.</param>
     /// <returns>The loader; dispose it to unload.</returns>
-    /// <exception cref="InvalidOperationException">The assembly's deps.json cannot be understood or names files that are not there.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The assembly's deps.json cannot be understood or names files that are not there.
+    /// </exception>
     public static IPluginAssemblyLoader Create(PluginConfig config) => new PluginLoader(config);
 
     /// <inheritdoc/>
@@ -34,7 +36,9 @@ public sealed class PluginLoader : IPluginAssemblyLoader
         }
     }
 
-    /// <summary>Unloads, where the context is collectible: its memory is given back when nothing refers to its types any more. Idempotent.</summary>
+    /// <summary>
+    /// Unloads, where the context is collectible: its memory is given back when nothing refers to its types any more. Idempotent.
+    /// </summary>
     public void Dispose()
     {
         PluginLoadContext? context;

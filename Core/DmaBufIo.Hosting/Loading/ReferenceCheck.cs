@@ -7,8 +7,8 @@ using DmaBufIo.Errors;
 namespace DmaBufIo.Hosting.Loading;
 
 /// <summary>
-/// Looks at what a plugin was built against before any of its code is loaded. The runtime does not compare versions when a load context hands
-/// it the host's assembly, so a plugin built against a newer one would fail later, at some missing member.
+/// Looks at what a plugin was built against before any of its code is loaded. The runtime does not compare versions when a load context
+/// hands it the host's assembly, so a plugin built against a newer one would fail later, at some missing member.
 /// </summary>
 internal sealed class ReferenceCheck
 {
@@ -61,14 +61,23 @@ internal sealed class ReferenceCheck
         {
             // A private library may refer to what it never uses; the plugin itself may not lack anything.
             if (path == _config.MainAssemblyPath || SharedAssemblies.IsHouse(name))
-                throw Refused(plugin, $"{user} needs {name} {wanted}, which is neither in its folder nor in the host", $"Copy {name}.dll into the plugin's folder, or run it in a host that has it");
+                throw Refused(
+                    plugin,
+                    $"{user} needs {name} {wanted}, which is neither in its folder nor in the host",
+                    $"Copy {name}.dll into the plugin's folder, or run it in a host that has it");
             return;
         }
 
         if (wanted > present)
-            throw Refused(plugin, $"{user} was built against {name} {wanted}, and this host has {present}", $"Update the host to {name} {wanted} or newer, or build the plugin against {present} or older");
+            throw Refused(
+                plugin,
+                $"{user} was built against {name} {wanted}, and this host has {present}",
+                $"Update the host to {name} {wanted} or newer, or build the plugin against {present} or older");
         if (SharedAssemblies.IsHouse(name) && wanted.Major != present.Major)
-            throw Refused(plugin, $"{user} was built against {name} {wanted}, which is incompatible with this host's {present}", $"Build the plugin against {name} {present.Major}.x");
+            throw Refused(
+                plugin,
+                $"{user} was built against {name} {wanted}, which is incompatible with this host's {present}",
+                $"Build the plugin against {name} {present.Major}.x");
     }
 
     private static List<AssemblyName> References(string path)

@@ -11,7 +11,13 @@ public sealed class DeviceNode
     private PciFunction? _function;
     private IPciBinding? _binding;
 
-    internal DeviceNode(DeviceExpression expression, string name, string driver, IReadOnlyList<string> plugins, IReadOnlyList<BlockDevice> blockDevices, IReadOnlyList<DeviceNode> members)
+    internal DeviceNode(
+        DeviceExpression expression,
+        string name,
+        string driver,
+        IReadOnlyList<string> plugins,
+        IReadOnlyList<BlockDevice> blockDevices,
+        IReadOnlyList<DeviceNode> members)
     {
         Expression = expression;
         Name = name;
@@ -39,19 +45,35 @@ public sealed class DeviceNode
     /// <summary>The devices it stands on, in order; closed after it.</summary>
     public IReadOnlyList<DeviceNode> Members { get; }
 
-    /// <summary>What the function and those of its members found wrong so far (<see cref="PciFunction.Problems"/>). Empty once the device is closed.</summary>
+    /// <summary>
+    /// What the function and those of its members found wrong so far (<see cref="PciFunction.Problems"/>). Empty once the device is closed.
+    /// </summary>
     public IReadOnlyList<string> Problems => [.. _function?.Problems ?? [], .. Members.SelectMany(static m => m.Problems)];
 
     /// <summary>Resets the device under load (T11, N8): see <see cref="IPciBinding.Reset"/>.</summary>
-    /// <exception cref="DmaBufIoException">It stands on other devices: reset those (<c>EOPNOTSUPP</c>); or it is closed (<c>ENODEV</c>).</exception>
+    /// <exception cref="DmaBufIoException">
+    /// It stands on other devices: reset those (<c>EOPNOTSUPP</c>); or it is closed (<c>ENODEV</c>).
+    /// </exception>
     public void Reset()
     {
         if (_binding is not null)
             _binding.Reset();
         else if (Members.Count != 0)
-            throw new DmaBufIoException(Errno.EOPNOTSUPP, "Topology", Name, "a device that stands on others has no reset of its own", "Reset one of its members", rule: "T11");
+            throw new DmaBufIoException(
+                Errno.EOPNOTSUPP,
+                "Topology",
+                Name,
+                "a device that stands on others has no reset of its own",
+                "Reset one of its members",
+                rule: "T11");
         else
-            throw new DmaBufIoException(Errno.ENODEV, "Topology", Name, "the device is closed or has no reset", "Reset an open device behind a PCI function", rule: "T11");
+            throw new DmaBufIoException(
+                Errno.ENODEV,
+                "Topology",
+                Name,
+                "the device is closed or has no reset",
+                "Reset an open device behind a PCI function",
+                rule: "T11");
     }
 
     internal DeviceNode BoundTo(PciFunction function, IPciBinding binding)

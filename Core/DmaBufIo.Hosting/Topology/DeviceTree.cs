@@ -51,13 +51,24 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
             return OpenStacked(expression, readOnly, devices, deviceUse.Plugin, owned);
         }
 
-        throw expression.Broken(expression.Position, $"'{expression.Word}' is not a known device", ExpressionParser.Known("devices", plugins.DeviceWords));
+        throw expression.Broken(
+            expression.Position,
+            $"'{expression.Word}' is not a known device",
+            ExpressionParser.Known("devices", plugins.DeviceWords));
     }
 
-    private DeviceNode OpenFunction(DeviceExpression expression, bool readOnly, IPciFunctionFactory factory, LoadedPlugin maker, OwnedStack owned)
+    private DeviceNode OpenFunction(
+        DeviceExpression expression,
+        bool readOnly,
+        IPciFunctionFactory factory,
+        LoadedPlugin maker,
+        OwnedStack owned)
     {
         if (expression.Members.Count != 0)
-            throw expression.Broken(expression.Members[0].Position, $"'{expression.Word}' stands on no other device", "Remove the parentheses, or put a text with parentheses in double quotes");
+            throw expression.Broken(
+                expression.Members[0].Position,
+                $"'{expression.Word}' stands on no other device",
+                "Remove the parentheses, or put a text with parentheses in double quotes");
 
         Handover<PciFunction> function = owned.Push(new Handover<PciFunction>(factory.Create(expression, readOnly)));
         (IPciDriver driver, PluginUse use) = FindDriver(function.Value);
@@ -98,8 +109,15 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
 
             if (chosen is not null)
                 return chosen.Value;
-            string known = all.Count == 0 ? "no driver is loaded" : $"loaded drivers: {string.Join(", ", all.Select(static d => d.Driver.Name))}";
-            throw new DmaBufIoException(Errno.ENODEV, "Topology", function.Name, $"no driver matches vendor {identity.Vendor:x4} device {identity.Device:x4} class {identity.ClassCode:x6}", $"Load a plugin with a driver for it; {known}");
+            string known = all.Count == 0
+                ? "no driver is loaded"
+                : $"loaded drivers: {string.Join(", ", all.Select(static d => d.Driver.Name))}";
+            throw new DmaBufIoException(
+                Errno.ENODEV,
+                "Topology",
+                function.Name,
+                $"no driver matches vendor {identity.Vendor:x4} device {identity.Device:x4} class {identity.ClassCode:x6}",
+                $"Load a plugin with a driver for it; {known}");
         }
         finally
         {
@@ -107,14 +125,22 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
         }
     }
 
-    private DeviceNode OpenStacked(DeviceExpression expression, bool readOnly, IBlockDeviceFactory factory, LoadedPlugin maker, OwnedStack owned)
+    private DeviceNode OpenStacked(
+        DeviceExpression expression,
+        bool readOnly,
+        IBlockDeviceFactory factory,
+        LoadedPlugin maker,
+        OwnedStack owned)
     {
         var members = new List<DeviceNode>();
         foreach (DeviceExpression member in expression.Members)
         {
             DeviceNode node = OpenNode(member, readOnly, owned);
             if (node.BlockDevices.Count != 1)
-                throw member.Broken(member.Position, $"{node.Name} has {node.BlockDevices.Count} block devices, and a member is exactly one", "Name a device with one namespace");
+                throw member.Broken(
+                    member.Position,
+                    $"{node.Name} has {node.BlockDevices.Count} block devices, and a member is exactly one",
+                    "Name a device with one namespace");
             members.Add(node);
         }
 

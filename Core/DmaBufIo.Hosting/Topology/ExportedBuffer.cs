@@ -4,14 +4,21 @@ using DmaBufIo.Plugins;
 
 namespace DmaBufIo.Hosting;
 
-/// <summary>A buffer made from an exporter expression. Disposing drops the one reference it holds; registrations and tokens keep theirs.</summary>
+/// <summary>
+/// A buffer made from an exporter expression. Disposing drops the one reference it holds; registrations and tokens keep theirs.
+/// </summary>
 public sealed class ExportedBuffer : IDisposable
 {
     private readonly Action<ExportedBuffer> _closed;
     private DmaBuf? _buffer;
     private IMovableBuffers? _mover;
 
-    internal ExportedBuffer(DeviceExpression expression, string plugin, DmaBuf buffer, IExporterFactory factory, Action<ExportedBuffer> closed)
+    internal ExportedBuffer(
+        DeviceExpression expression,
+        string plugin,
+        DmaBuf buffer,
+        IExporterFactory factory,
+        Action<ExportedBuffer> closed)
     {
         Expression = expression;
         PluginName = plugin;
@@ -36,7 +43,9 @@ public sealed class ExportedBuffer : IDisposable
 
     /// <summary>The buffer; valid until this object is disposed, longer only for those who take a reference of their own.</summary>
     /// <exception cref="ObjectDisposedException">This object was disposed.</exception>
-    public DmaBuf Buffer => _buffer ?? throw new ObjectDisposedException(nameof(ExportedBuffer), $"The reference to buffer {Name} was dropped.");
+    public DmaBuf Buffer => _buffer ?? throw new ObjectDisposedException(
+        nameof(ExportedBuffer),
+        $"The reference to buffer {Name} was dropped.");
 
     /// <summary>Moves buffers of this exporter; null when it cannot.</summary>
     public IMovableBuffers? Mover => CanMove ? _mover : null;
@@ -47,7 +56,13 @@ public sealed class ExportedBuffer : IDisposable
     /// <exception cref="DmaBufIoException">The exporter never moves (<c>EOPNOTSUPP</c>).</exception>
     public InvalidationReport Move(CancellationToken cancellationToken = default) =>
         Mover is IMovableBuffers mover ? mover.Move(Buffer, cancellationToken)
-        : throw new DmaBufIoException(Errno.EOPNOTSUPP, "Topology", Name, $"exporter '{Expression.Word}' never moves its buffers", "Use an exporter that moves, for example 'moving'", rule: "F7");
+        : throw new DmaBufIoException(
+            Errno.EOPNOTSUPP,
+            "Topology",
+            Name,
+            $"exporter '{Expression.Word}' never moves its buffers",
+            "Use an exporter that moves, for example 'moving'",
+            rule: "F7");
 
     /// <summary>Drops the reference; the last one frees the memory. Not in completion context. Idempotent.</summary>
     public void Dispose()

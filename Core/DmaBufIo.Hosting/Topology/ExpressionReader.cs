@@ -22,7 +22,7 @@ internal sealed class ExpressionReader(string source, IReadOnlyList<string> word
     internal static int WordEnd(string text, int start)
     {
         int end = start;
-        while (end < text.Length && (char.IsAsciiLetterLower(text[end]) || (end > start && (char.IsAsciiDigit(text[end]) || text[end] == '-'))))
+        while (end < text.Length && (char.IsAsciiLetterLower(text[end]) || (end > start && IsFurther(text[end]))))
             end++;
         return end;
     }
@@ -60,7 +60,10 @@ internal sealed class ExpressionReader(string source, IReadOnlyList<string> word
         string word = source[start..end];
         bool isWord = end > start && end < source.Length && source[end] is ':' or '(';
         if (isWord && !words.Contains(word, StringComparer.Ordinal))
-            throw Broken(start, $"'{word}' is not a known device", $"{ExpressionParser.Known("devices", words)}. Put a path that looks like a word in double quotes");
+            throw Broken(
+                start,
+                $"'{word}' is not a known device",
+                $"{ExpressionParser.Known("devices", words)}. Put a path that looks like a word in double quotes");
 
         string? text;
         if (isWord)
@@ -73,7 +76,10 @@ internal sealed class ExpressionReader(string source, IReadOnlyList<string> word
             word = ExpressionParser.PathWord;
             text = ReadText();
             if (AtMembers)
-                throw Broken(_at, "a path cannot have members", "Write a word before the parenthesis, or put a path that contains it in double quotes");
+                throw Broken(
+                    _at,
+                    "a path cannot have members",
+                    "Write a word before the parenthesis, or put a path that contains it in double quotes");
         }
 
         var options = new Dictionary<string, DeviceOption>(StringComparer.Ordinal);
@@ -131,7 +137,10 @@ internal sealed class ExpressionReader(string source, IReadOnlyList<string> word
         int start = _at;
         int end = NameEnd(start);
         if (end == start)
-            throw Broken(start, "the name of an option is missing", "Write NAME=VALUE after the comma, or put a text with a comma in double quotes");
+            throw Broken(
+                start,
+                "the name of an option is missing",
+                "Write NAME=VALUE after the comma, or put a text with a comma in double quotes");
         string name = source[start..end].ToLowerInvariant();
         _at = end;
         int position = start;
@@ -143,7 +152,10 @@ internal sealed class ExpressionReader(string source, IReadOnlyList<string> word
         }
         else if (!AtEnd && Current is not (',' or ')') && !AtMembers)
         {
-            throw Broken(_at, $"'{Current}' does not belong in the name of an option", "Write NAME=VALUE; a text with a comma stands in double quotes");
+            throw Broken(
+                _at,
+                $"'{Current}' does not belong in the name of an option",
+                "Write NAME=VALUE; a text with a comma stands in double quotes");
         }
 
         if (!options.TryAdd(name, new DeviceOption(value, start, position)))
@@ -170,7 +182,10 @@ internal sealed class ExpressionReader(string source, IReadOnlyList<string> word
             {
                 SkipSpaces();
                 return AtEnd || Current is ',' or ')' || AtMembers ? text.ToString()
-                    : throw Broken(_at, "a text goes on after its closing quote", "Put the whole text in quotes, and double each quote in it");
+                    : throw Broken(
+                        _at,
+                        "a text goes on after its closing quote",
+                        "Put the whole text in quotes, and double each quote in it");
             }
 
             text.Append(Current);
@@ -189,10 +204,12 @@ internal sealed class ExpressionReader(string source, IReadOnlyList<string> word
     private int NameEnd(int start)
     {
         int end = start;
-        while (end < source.Length && (char.IsAsciiLetter(source[end]) || (end > start && (char.IsAsciiDigit(source[end]) || source[end] is '-' or '_'))))
+        while (end < source.Length && (char.IsAsciiLetter(source[end]) || (end > start && (IsFurther(source[end]) || source[end] == '_'))))
             end++;
         return end;
     }
+
+    private static bool IsFurther(char c) => char.IsAsciiDigit(c) || c == '-';
 
     private int AfterSpaces(int start)
     {
@@ -219,5 +236,9 @@ internal sealed class ExpressionReader(string source, IReadOnlyList<string> word
     private DmaBufIoException Unclosed(int open) =>
         Broken(_at, $"the parenthesis opened at character {open + 1} is not closed", "Write ')'");
 
-    private DmaBufIoException Broken(int position, string problem, string remedy) => DeviceExpression.BrokenAt(source, position, problem, remedy);
+    private DmaBufIoException Broken(int position, string problem, string remedy) => DeviceExpression.BrokenAt(
+        source,
+        position,
+        problem,
+        remedy);
 }

@@ -6,7 +6,10 @@ namespace DmaBufIo.Hosting.Topology;
 /// <summary>Writes expressions the way the parser reads them.</summary>
 public static class ExpressionText
 {
-    /// <summary>The canonical text of an expression: a plain path is written as <c>nvme:PATH</c>, texts are quoted where they must be, options come before members.</summary>
+    /// <summary>
+    /// The canonical text of an expression: a plain path is written as <c>nvme:PATH</c>, texts are quoted where they must be, options come
+    /// before members.
+    /// </summary>
     /// <param name="expression">A device or exporter expression.</param>
     /// <returns>A text that parses to an equal tree, positions apart.</returns>
     public static string Format(DeviceExpression expression)
@@ -57,7 +60,10 @@ public static class ExpressionText
 
     private static string Quoted(string text)
     {
-        bool plain = text.Length != 0 && text[0] is not ('"' or ' ') && text[^1] is not (' ' or '@') && text.AsSpan().IndexOfAny(",()=") < 0;
+        bool plain = text.Length != 0
+            && text[0] is not ('"' or ' ')
+            && text[^1] is not (' ' or '@')
+            && text.AsSpan().IndexOfAny(",()=") < 0;
         return plain ? text : $"\"{text.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";
     }
 }

@@ -4,7 +4,9 @@ using DmaBufIo.Plugins;
 
 namespace DmaBufIo.Hosting;
 
-/// <summary>A device that was opened from an expression, with everything it stands on. Disposing closes it all, in the reverse order of opening.</summary>
+/// <summary>
+/// A device that was opened from an expression, with everything it stands on. Disposing closes it all, in the reverse order of opening.
+/// </summary>
 public sealed class OpenedDevice : IDisposable
 {
     private readonly Action<OpenedDevice> _closed;
@@ -34,11 +36,25 @@ public sealed class OpenedDevice : IDisposable
     /// <exception cref="DmaBufIoException">It has none (<c>ENODEV</c>; also when closed) or several (<c>EINVAL</c>).</exception>
     public BlockDevice BlockDevice => BlockDevices.Count == 1 ? BlockDevices[0]
         : BlockDevices.Count == 0
-            ? throw new DmaBufIoException(Errno.ENODEV, "Topology", Name, "the device has no block device", "Name an open device with a namespace")
-            : throw new DmaBufIoException(Errno.EINVAL, "Topology", Name, $"the device has {BlockDevices.Count} block devices", "Choose one of them");
+            ? throw new DmaBufIoException(
+                Errno.ENODEV,
+                "Topology",
+                Name,
+                "the device has no block device",
+                "Name an open device with a namespace")
+            : throw new DmaBufIoException(
+                Errno.EINVAL,
+                "Topology",
+                Name,
+                $"the device has {BlockDevices.Count} block devices",
+                "Choose one of them");
 
-    /// <summary>Closes the device: in-flight requests end with an error and tokens answer <c>ENODEV</c> (T11), then its members close. Idempotent.</summary>
-    /// <exception cref="AggregateException">Several parts failed to close; a single failure is thrown as it is. Everything was let go of either way.</exception>
+    /// <summary>
+    /// Closes the device: in-flight requests end with an error and tokens answer <c>ENODEV</c> (T11), then its members close. Idempotent.
+    /// </summary>
+    /// <exception cref="AggregateException">
+    /// Several parts failed to close; a single failure is thrown as it is. Everything was let go of either way.
+    /// </exception>
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _disposed, true))

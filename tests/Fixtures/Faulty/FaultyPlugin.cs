@@ -69,7 +69,14 @@ public sealed class FaultyPlugin : IDmaBufIoPlugin, IDisposable
             throw new InvalidOperationException("the disposal is broken");
     }
 
-    private static PluginInfo Named(string name) => new(name, new Version(1, 0), "Goes wrong", PluginKinds.Importer);
+    private static PluginInfo Named(string name) => new(name, new Version(1, 0), "Goes wrong", PluginKinds.Importer)
+    {
+        Words = new OwnList<string> { "faulty" },
+        Options = new OwnList<PluginOption>(),
+    };
+
+    // Lists of a type of its own: a host that kept one would keep the plugin.
+    private sealed class OwnList<T> : List<T>;
 }
 
 public sealed class UnknownService;

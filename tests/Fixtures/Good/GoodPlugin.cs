@@ -6,10 +6,16 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace DmaBufIo.Fixtures.Good;
 
-/// <summary>A plugin with everything: functions, a driver, devices on devices, buffers that move. Its version is that of its assembly.</summary>
+/// <summary>
+/// A plugin with everything: functions, a driver, devices on devices, buffers that move. Its version is that of its assembly.
+/// </summary>
 public sealed class GoodPlugin : IDmaBufIoPlugin
 {
-    public PluginInfo Info => new("good", typeof(GoodPlugin).Assembly.GetName().Version!, Shop.Model, PluginKinds.Importer | PluginKinds.Exporter | PluginKinds.PciFunction)
+    public PluginInfo Info => new(
+        "good",
+        typeof(GoodPlugin).Assembly.GetName().Version!,
+        Shop.Model,
+        PluginKinds.Importer | PluginKinds.Exporter | PluginKinds.PciFunction)
     {
         Words = new OwnList { "fake", "pair", "plain" },
         Options = [new PluginOption("fail", "create, match, probe or stack", "", "Where to fail")],
