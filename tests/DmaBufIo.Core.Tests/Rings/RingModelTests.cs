@@ -7,8 +7,8 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.Tests.Rings;
 
 /// <summary>
-/// The ring over a device, a buffer that moves and too little room of every kind, against two byte arrays. Requests that are in flight together
-/// touch different sectors and different places of the buffer, so the order in which the device does them does not matter.
+/// The ring over a device, a buffer that moves and too little room of every kind, against two byte arrays. Requests that are in flight
+/// together touch different sectors and different places of the buffer, so the order in which the device does them does not matter.
 /// </summary>
 public sealed class RingModelTests
 {
@@ -128,8 +128,8 @@ public sealed class RingModelTests
                 return;
             }
 
-            // Either design makes somebody wait for what is held: the invalidation itself, or whoever makes the next map. That is this thread, and
-            // nobody else lets the device go on.
+            // Either design makes somebody wait for what is held: the invalidation itself, or whoever makes the next map. That is this
+            // thread, and nobody else lets the device go on.
             _stage.Device.Hold = false;
             _stage.Device.Finish();
             _stage.Invalidate();
@@ -143,7 +143,8 @@ public sealed class RingModelTests
             int reaped = _stage.Ring.Reap(_completions, minimum, TestContext.Current.CancellationToken);
             foreach (RingCompletion completion in _completions.AsSpan(0, reaped))
             {
-                Assert.True(_expected.Remove(completion.UserData, out Expected? expected), $"request {completion.UserData} completed twice");
+                Assert.True(
+                    _expected.Remove(completion.UserData, out Expected? expected), $"request {completion.UserData} completed twice");
                 Assert.Equal((Errno.Ok, expected.Bytes), (completion.Status, completion.Bytes));
                 Apply(expected);
                 _deviceAreas.Push(expected.DeviceArea);
@@ -154,7 +155,8 @@ public sealed class RingModelTests
         internal void Check()
         {
             Assert.True(_stage.Device.Store.SequenceEqual(_device), "the device holds other bytes than the model");
-            Assert.True(_stage.Exporter.Region.Span(0, Stage.BufferSize).SequenceEqual(_buffer), "the buffer holds other bytes than the model");
+            Assert.True(
+                _stage.Exporter.Region.Span(0, Stage.BufferSize).SequenceEqual(_buffer), "the buffer holds other bytes than the model");
         }
 
         private BufferRange[] Ranges(int area, bool vector)
