@@ -16,6 +16,7 @@ public sealed class DmaFence
     private static long s_lastContext;
     private readonly WaitQueue _queue = new();
     private readonly Lock _lock = new();
+    private readonly Action? _advance;
     private List<Action>? _callbacks;
     private volatile bool _signaled;
 
@@ -23,8 +24,13 @@ public sealed class DmaFence
     /// <param name="signaller">Who signals it, for snapshots.</param>
     /// <param name="context">Its context, from <see cref="NewContext"/>.</param>
     /// <param name="sequence">Its number in the context; later fences have larger ones.</param>
-    public DmaFence(string signaller, long context, long sequence)
+    /// <param name="advance">
+    /// What a waiter can do to bring the signal about, or null when it comes by itself: the counterpart of the kernel's enable_signaling. Called on waiting
+    /// threads, again and again, also with reservation locks held; takes none itself (F3).
+    /// </param>
+    public DmaFence(string signaller, long context, long sequence, Action? advance = null)
     {
+        _advance = advance;
         Signaller = signaller;
         Context = context;
         Sequence = sequence;
@@ -89,8 +95,21 @@ public sealed class DmaFence
     /// <param name="cancellationToken">Interrupts the wait.</param>
     /// <param name="context">When given, the wait also ends when this acquire context is wounded.</param>
     /// <returns><c>Ok</c>, <c>EINTR</c> when cancelled, <c>EDEADLK</c> when wounded.</returns>
-    public Errno Wait(CancellationToken cancellationToken = default, AcquireContext? context = null) =>
-        _queue.Wait(() => _signaled, new WaitReason($"fence {this}"), cancellationToken, context);
+    public Errno Wait(CancellationToken cancellationToken = default, AcquireContext? context = null)
+    {
+        var reason = new WaitReason($"fence {this}");
+        if (_advance is null)
+            return _queue.Wait(() => _signaled, reason, cancellationToken, context);
+        var wait = new PollingWait(reason);
+        while (true)
+        {
+            if (!_signaled)
+                _advance();
+            Errno status = wait.Pause(_queue, () => _signaled, cancellationToken, context);
+            if (status != Errno.EAGAIN)
+                return status;
+        }
+    }
 
     /// <inheritdoc/>
     public override string ToString() => $"{Signaller} #{Context}:{Sequence}";

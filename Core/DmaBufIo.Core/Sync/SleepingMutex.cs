@@ -20,8 +20,10 @@ public sealed class SleepingMutex
     /// <summary>Takes the mutex; waits while another thread holds it.</summary>
     /// <param name="cancellationToken">Interrupts the wait.</param>
     /// <returns><c>Ok</c>, <c>EINTR</c> when cancelled, <c>EDEADLK</c> when this thread holds it already.</returns>
+    /// <exception cref="DmaBufIoException">The thread may not sleep here (T15).</exception>
     public Errno Lock(CancellationToken cancellationToken = default)
     {
+        NoSleepContext.AssertMaySleep(_name);
         if (SchedulePoint.Enabled)
             SchedulePoint.Reach(StepKind.Lock, _number);
         Parker me = Parker.Current;

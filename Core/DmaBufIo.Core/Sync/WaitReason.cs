@@ -11,6 +11,9 @@ public readonly record struct WaitReason(string What, Func<string>? Detail = nul
     /// <summary>True for a worker without work: never reported.</summary>
     public bool IsIdle { get; init; }
 
+    /// <summary>When the wait began, when this is a part of a longer one that reports itself; else 0.</summary>
+    internal long Since { get; init; }
+
     /// <summary>The whole text.</summary>
     public string Describe() => Detail is null ? What : $"{What} ({Detail()})";
 }
@@ -18,13 +21,14 @@ public readonly record struct WaitReason(string What, Func<string>? Detail = nul
 /// <summary>One wait of one thread, over all its parks.</summary>
 internal struct Wait
 {
+    private static readonly TimeSpan s_longest = TimeSpan.FromDays(1);
     private bool _reported;
 
     internal Wait(in WaitReason reason)
     {
         Reason = reason;
-        Since = Stopwatch.GetTimestamp();
-        _reported = reason.IsIdle;
+        Since = reason.Since != 0 ? reason.Since : Stopwatch.GetTimestamp();
+        _reported = reason.IsIdle || reason.Since != 0;
     }
 
     internal WaitReason Reason { get; }
@@ -36,15 +40,18 @@ internal struct Wait
     {
         if (_reported)
             return TimeSpan.MaxValue;
-        TimeSpan left = DmaBufIoDiagnostics.WaitThreshold - Stopwatch.GetElapsedTime(Since);
-        return left > TimeSpan.Zero ? left : TimeSpan.Zero;
+
+        // Whole milliseconds, as the monitor counts them (a part of one would be no wait at all), and no more of them than it takes.
+        double left = Math.Ceiling((DmaBufIoDiagnostics.WaitThreshold - Stopwatch.GetElapsedTime(Since)).TotalMilliseconds);
+        return TimeSpan.FromMilliseconds(Math.Clamp(left, 0, s_longest.TotalMilliseconds));
     }
 
     internal void ReportOnce(string thread)
     {
-        if (_reported)
+        TimeSpan waited = Stopwatch.GetElapsedTime(Since);
+        if (_reported || waited < DmaBufIoDiagnostics.WaitThreshold)
             return;
         _reported = true;
-        DmaBufIoDiagnostics.Report(new LongWait(thread, Reason.Describe(), Stopwatch.GetElapsedTime(Since)));
+        DmaBufIoDiagnostics.Report(new LongWait(thread, Reason.Describe(), waited));
     }
 }

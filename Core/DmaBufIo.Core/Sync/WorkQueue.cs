@@ -7,6 +7,9 @@ public abstract class WorkItem
 
     internal bool IsQueued { get; set; }
 
+    /// <summary>Its place in the order of queuing. Guarded by the queue's lock.</summary>
+    internal long Sequence { get; set; }
+
     /// <summary>Does the work, on a worker thread; may sleep. An exception ends the process: there is nobody to tell.</summary>
     protected internal abstract void Run();
 }
@@ -25,13 +28,13 @@ public sealed class WorkQueue : IDisposable
     private readonly WaitQueue _flushers = new();
     private readonly string _name;
     private readonly int _maxThreads;
+    private readonly long[] _running; // by worker: the sequence of the item it runs, 0 for none
     private readonly long _number = SchedulePoint.NewObject();
     private WorkItem? _head;
     private WorkItem? _tail;
     private int _threads;
     private int _idle;
     private long _queued;
-    private long _finished;
     private bool _stopping;
 
     /// <summary>Creates the queue and its first worker.</summary>
@@ -42,6 +45,7 @@ public sealed class WorkQueue : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(maxThreads);
         _name = name;
         _maxThreads = maxThreads;
+        _running = new long[maxThreads];
         lock (_lock)
             StartWorker();
     }
@@ -64,20 +68,20 @@ public sealed class WorkQueue : IDisposable
             else
                 _tail.Next = item;
             _tail = item;
-            _queued++;
+            item.Sequence = ++_queued;
         }
 
         _workers.WakeAll();
         return true;
     }
 
-    /// <summary>Waits until everything queued before the call has run.</summary>
+    /// <summary>Waits until everything queued before the call has run; not for what is queued later, though that may finish earlier.</summary>
     /// <param name="cancellationToken">Interrupts the wait.</param>
     /// <returns>False when cancelled.</returns>
     public bool Flush(CancellationToken cancellationToken = default)
     {
         long target = Volatile.Read(ref _queued);
-        return _flushers.Wait(() => Volatile.Read(ref _finished) >= target, new WaitReason($"work queue {_name}"), cancellationToken) == Errors.Errno.Ok;
+        return _flushers.Wait(() => HasFinished(target), new WaitReason($"work queue {_name}"), cancellationToken) == Errors.Errno.Ok;
     }
 
     /// <summary>Lets the workers finish what is queued and ends them. Does not wait for them.</summary>
@@ -101,6 +105,7 @@ public sealed class WorkQueue : IDisposable
         {
             _workers.Wait(HasWork, new WaitReason("work") { IsIdle = true });
             WorkItem item;
+            int place;
             lock (_lock)
             {
                 if (_head is null)
@@ -116,6 +121,8 @@ public sealed class WorkQueue : IDisposable
                     _tail = null;
                 item.Next = null;
                 item.IsQueued = false;
+                place = Array.IndexOf(_running, 0);
+                _running[place] = item.Sequence;
                 _idle--;
                 if (_idle == 0 && _threads < _maxThreads && !_stopping)
                     StartWorker();
@@ -125,7 +132,8 @@ public sealed class WorkQueue : IDisposable
 
             // Not even this thread's stack keeps a finished item, and through it a plugin, alive.
             item = null!;
-            Interlocked.Increment(ref _finished);
+            lock (_lock)
+                _running[place] = 0;
             _flushers.WakeAll();
             lock (_lock)
             {
@@ -138,6 +146,12 @@ public sealed class WorkQueue : IDisposable
                 _idle++;
             }
         }
+    }
+
+    private bool HasFinished(long target)
+    {
+        lock (_lock)
+            return (_head is null || _head.Sequence > target) && !Array.Exists(_running, running => running != 0 && running <= target);
     }
 
     private bool HasWork()

@@ -95,49 +95,96 @@ public sealed partial class DmaBufToken
     private Errno MakeAndPublish(IoContext context, in HeldReservation held, out DmaMap? map)
     {
         map = null;
-        DmaMap made;
+        lock (_lock)
+        {
+            // From here on the release and the removal wait for this map, though it is not published yet (T10, T11).
+            Errno status = CheckAliveLocked();
+            if (status != Errno.Ok)
+                return status;
+            _making = true;
+        }
+
+        bool published = false;
         try
         {
-            made = _driver.Map(held);
+            DmaMap? made = CallMap(held);
+            if (made is null)
+                return LastMapError!.Errno;
+            var unmapWork = new UnmapItem(this, made);
+            var gate = new RequestGate(ContextTable.Slots, () => Workers.Queue(unmapWork));
+            made.Bind(this, Buffer.Generation, gate, unmapWork);
+
+            // Counted and published before unlocking: an invalidation in the gap would find nothing and return while a stale map is about to
+            // appear. The count is the context's own, so it is taken as its owner.
+            context.Enter();
+            lock (_lock)
+            {
+                if (CheckAliveLocked() == Errno.Ok)
+                {
+                    if (SchedulePoint.Enabled)
+                        SchedulePoint.Reach(StepKind.Publish, _number);
+                    published = gate.TryEnter(context.Slot);
+                    MapsMade++;
+                    LastMapError = null;
+                    _making = false;
+                    Volatile.Write(ref _live, made);
+                }
+            }
+
+            if (published)
+            {
+                Counters.Maps.Add();
+                map = made;
+                return Errno.Ok;
+            }
+
+            // The device went, or the release began, while the driver was mapping: undo it under the same hold.
+            context.Leave();
+            _driver.Unmap(made, held);
+            return CheckAlive();
+        }
+        finally
+        {
+            if (!published)
+                StopMaking();
+        }
+    }
+
+    private DmaMap? CallMap(in HeldReservation held)
+    {
+        try
+        {
+            return _driver.Map(held);
         }
         catch (DmaBufIoException e)
         {
             LastMapError = e;
-            return e.Errno;
+            return null;
         }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // The request path does not throw: a request cut off here would never end, and its ring could not be closed.
+            DmaBufIoDiagnostics.Report(new DriverFault($"Map ({Name})", e));
+            LastMapError = new DmaBufIoException(
+                Errno.EIO, "Tokens", Name, $"the driver's Map threw {e.GetType().Name}: {e.Message}", "Tell the driver's author: Map throws DmaBufIoException only", inner: e);
+            return null;
+        }
+    }
 
-        var unmapWork = new UnmapItem(this, made);
-        var gate = new RequestGate(ContextTable.Slots, () => Workers.Queue(unmapWork));
-        made.Bind(this, Buffer.Generation, gate, unmapWork);
-
-        // Counted and published before unlocking: an invalidation in the gap would find nothing and return while a stale map is about to
-        // appear. The count is the context's own, so it is taken as its owner.
-        context.Enter();
-        bool published = false;
+    private void StopMaking()
+    {
+        bool releasing;
         lock (_lock)
         {
-            if (CheckAliveLocked() == Errno.Ok)
-            {
-                if (SchedulePoint.Enabled)
-                    SchedulePoint.Reach(StepKind.Publish, _number);
-                published = gate.TryEnter(context.Slot);
-                MapsMade++;
-                LastMapError = null;
-                Volatile.Write(ref _live, made);
-            }
+            _making = false;
+            releasing = _state == State.Releasing;
         }
 
-        if (published)
-        {
-            Counters.Maps.Add();
-            map = made;
-            return Errno.Ok;
-        }
+        _unmapped.WakeAll();
 
-        // The device went, or the release began, while the driver was mapping: undo it under the same hold.
-        context.Leave();
-        _driver.Unmap(made, held);
-        return CheckAlive();
+        // The release came by meanwhile and left the rest to whoever was making the map. A worker does it: the reservation lock is held here.
+        if (releasing)
+            Workers.Queue(new ReleaseItem(this));
     }
 
     private Errno CheckAlive()

@@ -1,6 +1,7 @@
 using DmaBufIo.Diagnostics;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
+using DmaBufIo.Io;
 using DmaBufIo.Sync;
 
 namespace DmaBufIo.Tokens;
@@ -18,8 +19,17 @@ public sealed partial class DmaBufToken
     }
 
     /// <inheritdoc/>
-    public void WaitUnmapped() =>
-        _unmapped.Wait(() => Maps == 0, new WaitReason($"unmapping of {Name}", DescribeKilled));
+    public void WaitUnmapped()
+    {
+        var wait = new PollingWait(new WaitReason($"unmapping of {Name}", DescribeKilled));
+        do
+        {
+            // The requests that keep a map may have ended in queues that nobody reaps (T14).
+            foreach (DmaMap map in Undrained())
+                GateDrain.Advance(map.Gate);
+        }
+        while (wait.Pause(_unmapped, HasNoMaps, CancellationToken.None) != Errno.Ok);
+    }
 
     /// <summary>The exporter wants the memory back. First phase; the batch does the rest (T17).</summary>
     internal void CollectInvalidation(InvalidationBatch batch, in HeldReservation held)
@@ -29,14 +39,8 @@ public sealed partial class DmaBufToken
         if (_options.Design == InvalidationDesign.Draining)
         {
             // All that are not drained, also those that a reset or the release has killed: returning while their requests run is D4.
-            lock (_lock)
-            {
-                foreach (DmaMap killed in _killed)
-                {
-                    if (!killed.Gate.IsDrained)
-                        batch.AddWait(killed.Gate, killed.ToString());
-                }
-            }
+            foreach (DmaMap killed in Undrained())
+                batch.AddWait(killed.Gate, killed.ToString());
         }
         else
         {
@@ -76,7 +80,8 @@ public sealed partial class DmaBufToken
                 if (map is { FenceSettled: false, Fence: null })
                 {
                     // A context of its own: sharing one, a later map's fence would replace this one while its I/O still runs (F2).
-                    fence = new DmaFence($"{map}", DmaFence.NewContext(), 1);
+                    // Whoever waits for it reaps the queues in which its requests may sit (T14).
+                    fence = new DmaFence($"{map}", DmaFence.NewContext(), 1, () => GateDrain.Advance(map.Gate));
                     map.Fence = fence;
                 }
             }
@@ -116,12 +121,24 @@ public sealed partial class DmaBufToken
         lock (_lock)
         {
             _killed.Remove(map);
-            last = _state == State.Releasing && _live is null && _killed.Count == 0;
+            last = IsOverLocked();
         }
 
         _unmapped.WakeAll();
         if (last)
             FinishRelease();
+    }
+
+    private bool HasNoMaps()
+    {
+        lock (_lock)
+            return !_making && _live is null && _killed.Count == 0;
+    }
+
+    private DmaMap[] Undrained()
+    {
+        lock (_lock)
+            return [.. _killed.Where(static m => !m.Gate.IsDrained)];
     }
 
     private string DescribeKilled()

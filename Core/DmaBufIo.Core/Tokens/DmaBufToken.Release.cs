@@ -35,10 +35,13 @@ public sealed partial class DmaBufToken
         KillMaps();
         bool last;
         lock (_lock)
-            last = _killed.Count == 0 && _state == State.Releasing && !_finishing;
+            last = IsOverLocked();
         if (last)
             FinishRelease();
     }
+
+    /// <summary>True when the release has begun and no map is left, nor one being made.</summary>
+    private bool IsOverLocked() => _state == State.Releasing && !_making && _live is null && _killed.Count == 0;
 
     private void FinishRelease()
     {
@@ -50,12 +53,12 @@ public sealed partial class DmaBufToken
             _finishing = true;
         }
 
-        _driver.ReleaseAll(Guarded);
+        _driver.ReleaseAll((callback, action) => Guarded($"{callback} ({Name})", action));
         foreach (DmaDevice device in _devices)
             device.RemoveHolder(this);
         SnapshotRegistry.Remove(this);
-        Guarded("Put of the file", _owner.Put);
-        Guarded("Put of the buffer", Buffer.Put);
+        Guarded($"Put of the file ({Name})", _owner.Put);
+        Guarded($"Put of the buffer ({Name})", Buffer.Put);
         lock (_lock)
             _state = State.Released;
         Counters.TokensReleased.Add();

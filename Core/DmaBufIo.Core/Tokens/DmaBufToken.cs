@@ -35,6 +35,7 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
     private readonly long _number = SchedulePoint.NewObject();
     private DmaMap? _live;
     private State _state;
+    private bool _making;
 
     private DmaBufToken(ITokenOwner owner, DmaBuf buffer, DmaDirection direction, TokenDriver driver, TokenOptions options)
     {
@@ -110,10 +111,12 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
         if (direction is not (DmaDirection.ToDevice or DmaDirection.FromDevice or DmaDirection.Bidirectional))
             throw new DmaBufIoException(Errno.EINVAL, "Tokens", owner.Name, $"'{direction}' is no direction of a registration", "Register to device, from device, or both", rule: "T1");
         buffer.Get();
-        owner.Get();
         TokenDriver? driver = null;
+        bool owned = false;
         try
         {
+            owner.Get();
+            owned = true;
             driver = create(buffer, direction) ?? throw new DmaBufIoException(
                 Errno.EOPNOTSUPP, "Tokens", owner.Name, "the file has no token operation, so it cannot take a registered buffer", "Use a file whose driver implements CreateToken, opened for direct I/O", rule: "T1");
             driver.Setup();
@@ -127,8 +130,10 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
         }
         catch
         {
-            driver?.ReleaseAll(static (callback, action) => action());
-            owner.Put();
+            // What the driver had set up is undone; if that throws too, the first failure is the one to tell, and the references go all the same.
+            driver?.ReleaseAll(Guarded);
+            if (owned)
+                owner.Put();
             buffer.Put();
             throw;
         }
@@ -180,7 +185,7 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
 
     private WorkQueue Workers => _options.Workers ?? TokenWorkers.Queue;
 
-    private void Guarded(string callback, Action action)
+    private static void Guarded(string callback, Action action)
     {
         try
         {
@@ -188,8 +193,8 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            // Runs on a worker: there is no caller to tell. The fault is reported, and what Core owns is still given back.
-            DmaBufIoDiagnostics.Report(new DriverFault($"{callback} ({Name})", e));
+            // There is no caller to tell, or one who is told something else. The fault is reported, and what Core owns is still given back.
+            DmaBufIoDiagnostics.Report(new DriverFault(callback, e));
         }
     }
 }

@@ -55,7 +55,7 @@ public sealed class MovingExporter : DmaBufExporter
     public InvalidationReport Move(CancellationToken cancellationToken = default)
     {
         // Memory first: allocating takes time, and everyone waits for the lock's holder.
-        var next = new Place(MemoryRegion.Allocate(Buffer.Name, Buffer.Size));
+        Place next = new(MemoryRegion.Allocate(Buffer.Name, Buffer.Size));
         ReservationGuard guard;
         try
         {

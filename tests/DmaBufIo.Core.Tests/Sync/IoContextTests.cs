@@ -1,0 +1,147 @@
+using DmaBufIo.Errors;
+using DmaBufIo.Io;
+using DmaBufIo.Sync;
+
+namespace DmaBufIo.Tests.SyncTests;
+
+public sealed class IoContextTests
+{
+    [Fact]
+    public void T14_owner_and_visitors_alternate_and_are_never_inside_together()
+    {
+        using var context = new IoContext("visited");
+        int inside = 0;
+        long plain = 0; // whoever is inside may use plain fields
+        bool stop = false;
+        long visits = 0;
+        Actor[] visitors = [.. Enumerable.Range(0, 2).Select(i => Actor.Start("visitor", () =>
+        {
+            for (int round = 0; round < 500; round++)
+            {
+                context.Visit(() =>
+                {
+                    Assert.Equal(1, Interlocked.Increment(ref inside));
+                    plain++;
+                    Interlocked.Decrement(ref inside);
+                });
+                Interlocked.Increment(ref visits);
+            }
+        }))];
+        long batches = 0;
+        Actor owner = Actor.Start("owner", () =>
+        {
+            while (!Volatile.Read(ref stop))
+            {
+                context.Enter();
+                Assert.Equal(1, Interlocked.Increment(ref inside));
+                plain++;
+                Interlocked.Decrement(ref inside);
+                context.Leave();
+                batches++;
+            }
+        });
+        foreach (Actor visitor in visitors)
+            visitor.Join();
+        Volatile.Write(ref stop, true);
+        owner.Join();
+        Assert.Equal((1000L, batches + 1000), (visits, plain));
+        Assert.True(batches > 0);
+    }
+
+    [Fact]
+    public void T14_a_visitor_waits_for_the_batch_of_the_owner_and_the_owner_for_the_visitor()
+    {
+        using var context = new IoContext("turns");
+        context.Enter();
+        using var letGo = new ManualResetEventSlim();
+        bool visiting = false;
+        Actor visitor = Actor.Start("visitor", () => context.Visit(() =>
+        {
+            Volatile.Write(ref visiting, true);
+            letGo.Wait(Actor.Limit, CancellationToken.None);
+        }));
+        visitor.UntilItWaitsFor("batch of context turns (owner");
+        Assert.False(Volatile.Read(ref visiting));
+        context.Leave();
+        Actor.Until(() => Volatile.Read(ref visiting), "the visitor is inside");
+        Actor owner = Actor.Start("owner", () =>
+        {
+            context.Enter();
+            context.Leave();
+        });
+        owner.UntilItWaitsFor("visitor of context turns");
+        letGo.Set();
+        owner.Join();
+        visitor.Join();
+    }
+
+    [Fact]
+    public void T14_an_owner_that_is_idle_or_the_visitor_itself_is_not_waited_for()
+    {
+        using var context = new IoContext("idle");
+        int polled = 0;
+        var pollable = new Pollable(() => polled++);
+        context.AddPollable(pollable);
+        context.ReapAsVisitor();
+        context.Enter();
+        context.Leave();
+        context.ReapAsVisitor();
+        Assert.Equal(2, polled);
+        context.RemovePollable(pollable);
+        context.ReapAsVisitor();
+        Assert.Equal(2, polled);
+    }
+
+    [Fact]
+    public void T14_a_visit_within_a_visit_of_the_same_context_is_refused()
+    {
+        using var context = new IoContext("nested");
+        DmaBufIoException? refused = null;
+        context.Visit(() => refused = Assert.Throws<DmaBufIoException>(() => context.Visit(static () => { })));
+        Assert.Equal(Errno.EDEADLK, refused!.Errno);
+        context.Visit(static () => { });
+    }
+
+    [Fact]
+    public void T15_inside_a_batch_and_inside_a_visit_the_thread_may_not_sleep_and_outside_it_may()
+    {
+        using var context = new IoContext("nosleep");
+        Assert.False(NoSleepContext.IsActive);
+        context.Enter();
+        Assert.True(NoSleepContext.IsActive && context.IsActive);
+        context.Leave();
+        Assert.False(NoSleepContext.IsActive || context.IsActive);
+        bool inside = false;
+        context.Visit(() => inside = NoSleepContext.IsActive);
+        Assert.True(inside);
+        Assert.False(NoSleepContext.IsActive);
+    }
+
+    [Fact]
+    public void A_context_is_not_entered_twice()
+    {
+        using var context = new IoContext("twice");
+        context.Enter();
+        Assert.Throws<InvalidOperationException>(context.Enter);
+        context.Leave();
+        context.Enter();
+        context.Leave();
+    }
+
+    [Fact]
+    public void A_living_context_has_a_slot_of_its_own_and_a_disposed_ones_slot_is_used_again()
+    {
+        IoContext[] contexts = [.. Enumerable.Range(0, 20).Select(static i => new IoContext($"many{i}"))];
+        Assert.Equal(20, contexts.Select(static c => c.Slot).Distinct().Count());
+        Assert.True(contexts.Max(static c => c.Slot) < ContextTable.Slots);
+        Assert.All(contexts, static c => Assert.Contains(c, ContextTable.Living()));
+        foreach (IoContext context in contexts)
+            context.Dispose();
+        Assert.DoesNotContain(contexts[5], ContextTable.Living());
+    }
+
+    private sealed class Pollable(Action poll) : IPollable
+    {
+        public void PollAsVisitor() => poll();
+    }
+}
