@@ -75,7 +75,8 @@ public sealed class BioRuleTests : IDisposable
         _bios[map].Status = Errno.EIO;
         Assert.True(_bios.TryClone(map, out BioHandle copy));
         Assert.NotEqual(map, copy);
-        Assert.Equal(new Bio { Operation = BioOperation.Write, Backing = BioBacking.Map, Offset = 4096, Size = 1536, Sector = 9 }, _bios[copy]);
+        Assert.Equal(
+            new Bio { Operation = BioOperation.Write, Backing = BioBacking.Map, Offset = 4096, Size = 1536, Sector = 9 }, _bios[copy]);
         AssertBacking(copy, BioBacking.Map, _map, null);
         Assert.True(_bios.TryAllocate(BioOperation.Read, new MemoryRange(_region, 512, 512), 1, out BioHandle pages));
         Assert.True(_bios.TryClone(pages, out BioHandle second));

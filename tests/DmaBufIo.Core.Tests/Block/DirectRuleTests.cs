@@ -33,7 +33,9 @@ public sealed class DirectRuleTests
         stage.Device.OnSubmit = _ => submitted++;
         Assert.Equal(new RingCompletion(1, Errno.EINVAL, 0), stage.ReadOnce(4096, 0, 0));
         Assert.Equal(new RingCompletion(1, Errno.EINVAL, 0), stage.WriteOnce(4096, 0, 0));
-        Assert.Equal(new RingCompletion(1, Errno.EINVAL, 0), stage.ReadVectorOnce(0, new DmaBufIo.Iov.BufferRange(0, 512), new DmaBufIo.Iov.BufferRange(512, 512)));
+        Assert.Equal(
+            new RingCompletion(1, Errno.EINVAL, 0),
+            stage.ReadVectorOnce(0, new DmaBufIo.Iov.BufferRange(0, 512), new DmaBufIo.Iov.BufferRange(512, 512)));
         Assert.Equal(0, submitted);
         stage.File.SetDirect(true);
         Assert.Equal(new RingCompletion(1, Errno.Ok, 4096), stage.ReadOnce(4096, 0, 0));

@@ -18,7 +18,8 @@ public sealed class SplitRuleTests
     [InlineData(0, 511, Errno.EINVAL)]
     [InlineData(0, 513, Errno.EINVAL)]
     [InlineData(0, 4, Errno.EINVAL)]
-    public void B3_the_offset_is_checked_against_the_DMA_alignment_and_the_size_against_the_length_alignment(long offset, long size, Errno status)
+    public void B3_the_offset_is_checked_against_the_DMA_alignment_and_the_size_against_the_length_alignment(
+        long offset, long size, Errno status)
     {
         using var bench = new FileBench(new QueueLimits(512));
         Assert.Equal(status, Read(bench, offset, size, 0));
@@ -90,7 +91,8 @@ public sealed class SplitRuleTests
             long smallest = 4096L << random.Next(3);
             int maxSegments = random.Next(2, 9);
             long[] borders = Borders(random, smallest);
-            using var bench = new FileBench(new QueueLimits(512) { MaxSegments = maxSegments, MaxBytes = 512 * random.Next(1, 400) }, bios: 8192);
+            var limits = new QueueLimits(512) { MaxSegments = maxSegments, MaxBytes = 512 * random.Next(1, 400) };
+            using var bench = new FileBench(limits, bios: 8192);
             long offset = random.NextInt64(borders[^1] / 2) & -4;
             long size = random.NextInt64(512, borders[^1] - offset) & -512;
             if (size == 0)
@@ -100,7 +102,9 @@ public sealed class SplitRuleTests
             foreach (SeenBio seen in bench.Device.Seen)
             {
                 int touched = Segments(borders, seen.Bio.Offset, seen.Bio.Size);
-                Assert.True(touched <= maxSegments, $"seed {seed}: a bio at {seen.Bio.Offset}+{seen.Bio.Size} touches {touched} segments of {maxSegments}");
+                Assert.True(
+                    touched <= maxSegments,
+                    $"seed {seed}: a bio at {seen.Bio.Offset}+{seen.Bio.Size} touches {touched} segments of {maxSegments}");
             }
         }
     }
@@ -132,7 +136,9 @@ public sealed class SplitRuleTests
         BufferRange[] ranges = [new(1L << 34, 3L << 30), new(512, 3L << 30)];
         Assert.Equal(Errno.Ok, ReadVector(bench, ranges));
         Assert.Equal(6L << 30, bench.Device.Seen.Sum(static s => s.Bio.Size));
-        Assert.Equal([1L << 34, (1L << 34) + (1 << 30), (1L << 34) + (2L << 30), 512, 512 + (1 << 30), 512 + (2L << 30)], bench.Device.Seen.Select(static s => s.Bio.Offset));
+        Assert.Equal(
+            [1L << 34, (1L << 34) + (1 << 30), (1L << 34) + (2L << 30), 512, 512 + (1 << 30), 512 + (2L << 30)],
+            bench.Device.Seen.Select(static s => s.Bio.Offset));
     }
 
     [Fact]

@@ -30,7 +30,8 @@ public sealed class BlockDeviceFileTests
     [InlineData(Capacity, 4096, Errno.ENOSPC, 0)]
     [InlineData(Capacity + 4096, 4096, Errno.ENOSPC, 0)]
     [InlineData(long.MaxValue & -512, 4096, Errno.ENOSPC, 0)]
-    public void A_write_that_crosses_the_devices_end_is_short_and_one_beyond_it_finds_no_space(long at, long length, Errno expected, long moved)
+    public void A_write_that_crosses_the_devices_end_is_short_and_one_beyond_it_finds_no_space(
+        long at, long length, Errno expected, long moved)
     {
         using var bench = new FileBench(new QueueLimits(512), Capacity);
         (Errno status, _) = Go(bench, read: false, at, length);

@@ -35,7 +35,8 @@ public sealed class AllocationTests
             ReadOnlyMemory<BufferRange> ranges = new BufferRange[] { new(0, 512), new(8192, 1024), new(4096, 512) };
             Assert.Equal(Errno.Ok, Go(stage.Ring, file, kind, ranges, completions, 10_000));
 
-            // The runtime itself allocates now and then, when it compiles a method anew. What a request allocates, it allocates in every window.
+            // The runtime itself allocates now and then, when it compiles a method anew. What a request allocates, it allocates in
+            // every window.
             long thread = 0;
             long process = 0;
             for (int window = 0; window < 4; window++)
@@ -57,7 +58,8 @@ public sealed class AllocationTests
             file.Put();
         }
 
-        private static Errno Go(Ring ring, BlockDeviceFile file, string kind, ReadOnlyMemory<BufferRange> ranges, RingCompletion[] completions, int count)
+        private static Errno Go(
+            Ring ring, BlockDeviceFile file, string kind, ReadOnlyMemory<BufferRange> ranges, RingCompletion[] completions, int count)
         {
             CancellationToken cancellation = TestContext.Current.CancellationToken;
             int started = 0;

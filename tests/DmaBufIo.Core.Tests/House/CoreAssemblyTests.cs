@@ -8,6 +8,7 @@ namespace DmaBufIo.Tests.House;
 public sealed class CoreAssemblyTests
 {
     private const string Root = "DmaBufIo.";
+    private const BindingFlags Visible = BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.DeclaredOnly;
 
     private static ModuleDefinition Core => ModuleDefinition.ReadModule(typeof(Ring).Assembly.Location);
 
@@ -76,8 +77,11 @@ public sealed class CoreAssemblyTests
     {
         string text = System.IO.File.ReadAllText(Path.Combine(RepositoryRoot(), "CONTRIBUTING.md"));
         int heading = text.IndexOf("\n## Folders of Core\n", StringComparison.Ordinal);
-        Assert.True(heading >= 0 || text.StartsWith("## Folders of Core\n", StringComparison.Ordinal), "CONTRIBUTING.md has no heading '## Folders of Core'");
-        string[] shown = [.. text[Math.Max(0, heading)..].Split('\n').SkipWhile(static l => !l.StartsWith('|')).TakeWhile(static l => l.StartsWith('|'))];
+        Assert.True(
+            heading >= 0 || text.StartsWith("## Folders of Core\n", StringComparison.Ordinal),
+            "CONTRIBUTING.md has no heading '## Folders of Core'");
+        string[] lines = text[Math.Max(0, heading)..].Split('\n');
+        string[] shown = [.. lines.SkipWhile(static l => !l.StartsWith('|')).TakeWhile(static l => l.StartsWith('|'))];
         Assert.Equal(FolderTable.Markdown(), shown);
     }
 
@@ -90,7 +94,8 @@ public sealed class CoreAssemblyTests
             core.AssemblyReferences,
             static r => Assert.True(
                 r.Name.StartsWith("System.", StringComparison.Ordinal) || r.Name is "Microsoft.Win32.Primitives"
-                || (r.Name.StartsWith("Microsoft.Extensions.", StringComparison.Ordinal) && r.Name.EndsWith(".Abstractions", StringComparison.Ordinal)),
+                || (r.Name.StartsWith("Microsoft.Extensions.", StringComparison.Ordinal)
+                    && r.Name.EndsWith(".Abstractions", StringComparison.Ordinal)),
                 $"Core references {r.Name}: everything that Core references is shared with every plugin"));
     }
 
@@ -103,7 +108,7 @@ public sealed class CoreAssemblyTests
     {
         string[] constants = [.. typeof(Ring).Assembly.GetExportedTypes()
             .Where(static t => !t.IsEnum)
-            .SelectMany(static t => t.GetFields(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Static | BindingFlags.DeclaredOnly))
+            .SelectMany(static t => t.GetFields(Visible | BindingFlags.Static))
             .Where(static f => f.IsLiteral && (f.IsPublic || f.IsFamily || f.IsFamilyOrAssembly))
             .Select(static f => $"{f.DeclaringType}.{f.Name}")];
         Assert.Empty(constants);
@@ -113,8 +118,9 @@ public sealed class CoreAssemblyTests
     public void Core_has_no_generic_virtual_methods_that_plugins_see()
     {
         string[] methods = [.. typeof(Ring).Assembly.GetExportedTypes()
-            .SelectMany(static t => t.GetMethods(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.DeclaredOnly))
-            .Where(static m => m is { IsVirtual: true, IsGenericMethodDefinition: true } && (m.IsPublic || m.IsFamily || m.IsFamilyOrAssembly))
+            .SelectMany(static t => t.GetMethods(Visible | BindingFlags.Instance))
+            .Where(static m => m is { IsVirtual: true, IsGenericMethodDefinition: true })
+            .Where(static m => m.IsPublic || m.IsFamily || m.IsFamilyOrAssembly)
             .Select(static m => $"{m.DeclaringType}.{m.Name}")];
         Assert.Empty(methods);
     }

@@ -10,7 +10,9 @@ internal sealed record FolderRow(string[] Folders, string Holds, string MayUse, 
 internal static class FolderTable
 {
     internal static readonly FolderRow[] Rows = Build(
-        ("Errors, Diagnostics", "errno names, exceptions with layer, object, range, rule and remedy; counters, tracing hooks, snapshot", "–"),
+        ("Errors, Diagnostics",
+            "errno names, exceptions with layer, object, range, rule and remedy; counters, tracing hooks, snapshot",
+            "–"),
         ("Native", "P/Invoke, memfd, mmap, eventfd", "Errors"),
         ("Sync", "reservation lock (wound/wait), completion, wait queue, work queue, request gate, schedule points", "Errors, Diagnostics"),
         ("Io", "per-ring context: owner thread, gate slot, counters; the drain that reaps for others", "Sync and below"),

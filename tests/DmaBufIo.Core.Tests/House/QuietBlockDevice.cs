@@ -8,7 +8,9 @@ using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Tests.House;
 
-/// <summary>A device that completes every bio at the next poll, moves nothing and allocates nothing: what is allocated over it is Core's.</summary>
+/// <summary>
+/// A device that completes every bio at the next poll, moves nothing and allocates nothing: what is allocated over it is Core's.
+/// </summary>
 internal sealed class QuietBlockDevice(DmaDevice device, long capacity, QueueLimits limits) : BlockDevice
 {
     public override string Name => "quiet0";

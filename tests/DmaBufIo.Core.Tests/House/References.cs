@@ -3,7 +3,9 @@ using Mono.Cecil.Cil;
 
 namespace DmaBufIo.Tests.House;
 
-/// <summary>Every type that a type of an assembly names: bases, interfaces, fields, signatures, bodies, generics, attributes, nested types.</summary>
+/// <summary>
+/// Every type that a type of an assembly names: bases, interfaces, fields, signatures, bodies, generics, attributes, nested types.
+/// </summary>
 internal static class References
 {
     internal static IEnumerable<(TypeDefinition User, TypeReference Used)> Of(ModuleDefinition module) =>
@@ -46,7 +48,8 @@ internal static class References
 
     private static IEnumerable<TypeReference?> OfMethod(MethodDefinition method)
     {
-        foreach (TypeReference? used in Signature(method).Concat(Attributes(method)).Concat(Attributes(method.MethodReturnType)).Concat(Generics(method)))
+        IEnumerable<TypeReference> named = Attributes(method).Concat(Attributes(method.MethodReturnType)).Concat(Generics(method));
+        foreach (TypeReference? used in Signature(method).Concat(named))
             yield return used;
         foreach (TypeReference used in method.Parameters.SelectMany(Attributes))
             yield return used;
@@ -76,11 +79,13 @@ internal static class References
     private static IEnumerable<TypeReference?> Signature(MethodReference method)
     {
         IEnumerable<TypeReference?> arguments = method is GenericInstanceMethod generic ? generic.GenericArguments : [];
-        return arguments.Append(method.DeclaringType).Append(method.ReturnType).Concat(method.Parameters.Select(static p => p.ParameterType));
+        IEnumerable<TypeReference> parameters = method.Parameters.Select(static p => p.ParameterType);
+        return arguments.Append(method.DeclaringType).Append(method.ReturnType).Concat(parameters);
     }
 
     private static IEnumerable<TypeReference> Attributes(ICustomAttributeProvider provider) =>
-        provider.CustomAttributes.SelectMany(static a => a.ConstructorArguments.Select(static v => v.Value).OfType<TypeReference>().Append(a.AttributeType));
+        provider.CustomAttributes.SelectMany(
+            static a => a.ConstructorArguments.Select(static v => v.Value).OfType<TypeReference>().Append(a.AttributeType));
 
     private static IEnumerable<TypeReference> Generics(IGenericParameterProvider provider) =>
         provider.GenericParameters.SelectMany(static p => p.Constraints.Select(static c => c.ConstraintType).Concat(Attributes(p)));

@@ -262,7 +262,8 @@ public sealed class IovRuleTests : IDisposable
         int at = 8192;
         foreach (BufferRange range in ranges)
         {
-            Assert.True(stage.Exporter.Region.Span(range.Offset, (int)range.Length).SequenceEqual(stage.Device.Store.Slice(at, (int)range.Length)));
+            Assert.True(
+                stage.Exporter.Region.Span(range.Offset, (int)range.Length).SequenceEqual(stage.Device.Store.Slice(at, (int)range.Length)));
             at += (int)range.Length;
         }
     }

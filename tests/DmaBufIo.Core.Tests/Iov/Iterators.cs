@@ -36,7 +36,9 @@ internal static class Iterators
         };
     }
 
-    /// <summary>The byte it stands on, as (piece, offset in the piece) for vectors, as the distance from the start for the others.</summary>
+    /// <summary>
+    /// The byte it stands on, as (piece, offset in the piece) for vectors, as the distance from the start for the others.
+    /// </summary>
     internal static (int Piece, long Offset) Place(in IovIter iter) => iter.Kind switch
     {
         IovKind.DmaBufMap => (0, iter.Offset - Origin(0)),

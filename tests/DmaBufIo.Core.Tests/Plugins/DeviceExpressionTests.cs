@@ -99,6 +99,7 @@ public sealed class DeviceExpressionTests
     {
         int at = Source.IndexOf(name, StringComparison.Ordinal);
         var option = new DeviceOption(value, at, at + name.Length + 1);
-        return new DeviceExpression("nvme", "disk", new Dictionary<string, DeviceOption> { [name] = option }, [], Source, Source.IndexOf("nvme", StringComparison.Ordinal));
+        var options = new Dictionary<string, DeviceOption> { [name] = option };
+        return new DeviceExpression("nvme", "disk", options, [], Source, Source.IndexOf("nvme", StringComparison.Ordinal));
     }
 }

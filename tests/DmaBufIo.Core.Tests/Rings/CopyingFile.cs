@@ -23,9 +23,11 @@ internal sealed class CopyingFile(PuppetBlockDevice device) : IoFile("copying", 
     {
         private readonly byte[] _contents = new byte[4096];
 
-        public override Errno ReadIter(ref IoRequest request, ref IovIter iter) => Count(ref request, iter.CopyTo(_contents, out int copied), copied);
+        public override Errno ReadIter(ref IoRequest request, ref IovIter iter) =>
+            Count(ref request, iter.CopyTo(_contents, out int copied), copied);
 
-        public override Errno WriteIter(ref IoRequest request, ref IovIter iter) => Count(ref request, iter.CopyFrom(_contents, out int copied), copied);
+        public override Errno WriteIter(ref IoRequest request, ref IovIter iter) =>
+            Count(ref request, iter.CopyFrom(_contents, out int copied), copied);
 
         public override Errno Fsync(ref IoRequest request) => Errno.Ok;
 

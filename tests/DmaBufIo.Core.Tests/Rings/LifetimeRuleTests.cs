@@ -195,12 +195,14 @@ public sealed class LifetimeRuleTests
         ring.Submit(TestContext.Current.CancellationToken);
         Assert.True(ring.TryReadFixed(stage.File, 0, 1536, 512, 1536, 3)); // prepared, not submitted
         DmaBufToken token = ring.TokenAt(0)!;
-        Task closing = Task.Factory.StartNew(ring.Dispose, TestContext.Current.CancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        Task closing = Task.Factory.StartNew(
+            ring.Dispose, TestContext.Current.CancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
         Assert.Equal(Errno.Ok, Stage.WaitFor(() => stage.Device.Finish() >= 0 && closing.IsCompleted));
         await closing;
         Assert.Equal(Errno.Ok, token.WaitReleased(TestContext.Current.CancellationToken));
         Assert.True(stage.Exporter.Region.Span(0, 2048).SequenceEqual(stage.Device.Store[..2048]));
-        Assert.Equal((1, 1, 0, 0), (stage.File.References, stage.Exporter.Buffer.References, stage.Device.LiveTokens, stage.Device.LiveMaps));
+        Assert.Equal(
+            (1, 1, 0, 0), (stage.File.References, stage.Exporter.Buffer.References, stage.Device.LiveTokens, stage.Device.LiveMaps));
         Assert.Throws<ObjectDisposedException>(() => ring.TryReadFixed(stage.File, 0, 0, 512, 0, 1));
     }
 
@@ -261,6 +263,7 @@ public sealed class LifetimeRuleTests
         public override FileQueue OpenQueue(DmaBufIo.Io.IoContext context, DmaBufIo.Block.BioPool bios, int depth) =>
             throw new DmaBufIoException(Errno.EBUSY, "test", Name, "no queue is left", "Close another");
 
-        protected override TokenDriver? CreateToken(DmaBuf buffer, DmaBufIo.Dma.DmaDirection direction) => device.CreateToken(buffer, direction);
+        protected override TokenDriver? CreateToken(DmaBuf buffer, DmaBufIo.Dma.DmaDirection direction) =>
+            device.CreateToken(buffer, direction);
     }
 }

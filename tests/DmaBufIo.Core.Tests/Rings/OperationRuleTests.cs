@@ -83,7 +83,8 @@ public sealed class OperationRuleTests
     public void R3_a_wrong_file_is_EBADF_before_direction_and_alignment_are_looked_at()
     {
         using var stage = new Stage(register: false);
-        stage.Ring.RegisterBuffer(0, new BufferRegistration { Buffer = stage.Exporter.Buffer, File = stage.File, Direction = DmaDirection.ToDevice });
+        stage.Ring.RegisterBuffer(
+            0, new BufferRegistration { Buffer = stage.Exporter.Buffer, File = stage.File, Direction = DmaDirection.ToDevice });
         var other = new BlockDeviceFile(stage.Device);
         Assert.Equal(Errno.EBADF, Read(stage, other, 511, 2).Status);
         Assert.Equal(Errno.EACCES, Read(stage, stage.File, 511, 2).Status);

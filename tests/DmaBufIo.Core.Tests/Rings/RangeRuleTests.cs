@@ -93,7 +93,8 @@ public sealed class RangeRuleTests
     [InlineData(0, 512, 512, 100, Errno.EINVAL)]
     [InlineData(0, 512, Size - 512, 512, Errno.Ok)]
     [InlineData(0, 512, Size, 0, Errno.Ok)]
-    public void R2_each_range_of_a_vector_obeys_the_same_laws(long offset, long length, long secondOffset, long secondLength, Errno expected)
+    public void R2_each_range_of_a_vector_obeys_the_same_laws(
+        long offset, long length, long secondOffset, long secondLength, Errno expected)
     {
         using var stage = new Stage();
         RingCompletion completion = stage.ReadVectorOnce(0, new BufferRange(offset, length), new BufferRange(secondOffset, secondLength));

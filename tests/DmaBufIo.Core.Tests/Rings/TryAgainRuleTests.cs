@@ -127,7 +127,9 @@ public sealed class TryAgainRuleTests
         new Random(9).NextBytes(stage.Device.Store);
         for (int i = 0; i < 4; i++)
             stage.Read(16 * 512, i * 8192, i * 8192, (ulong)i);
-        Assert.Equal(Enumerable.Range(0, 4).Select(static i => new RingCompletion((ulong)i, Errno.Ok, 8192)), stage.Run().OrderBy(static c => c.UserData));
+        Assert.Equal(
+            Enumerable.Range(0, 4).Select(static i => new RingCompletion((ulong)i, Errno.Ok, 8192)),
+            stage.Run().OrderBy(static c => c.UserData));
         Assert.True(stage.Exporter.Region.Span(0, 32768).SequenceEqual(stage.Device.Store[..32768]));
     }
 
