@@ -1,5 +1,5 @@
-using DmaBufIo.Io;
 using DmaBufIo.Errors;
+using DmaBufIo.Io;
 using DmaBufIo.Sync;
 
 namespace DmaBufIo.Tests.SyncTests;
