@@ -140,7 +140,7 @@ public sealed partial class DmaBufToken
 
             // The device went, or the release began, while the driver was mapping: undo it under the same hold.
             context.Leave();
-            _driver.Unmap(made, held);
+            CallUnmap(made, held);
             return CheckAlive();
         }
         finally

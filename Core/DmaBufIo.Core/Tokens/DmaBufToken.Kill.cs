@@ -104,17 +104,7 @@ public sealed partial class DmaBufToken
         // Before the lock: whoever holds it may be waiting for this fence (F4, D2a).
         fence?.Signal();
         using (ReservationGuard guard = Buffer.Reservation.Lock())
-        {
-            HeldReservation held = guard.Held;
-            try
-            {
-                _driver.Unmap(map, held);
-            }
-            catch (Exception e) when (e is not OutOfMemoryException)
-            {
-                DmaBufIoDiagnostics.Report(new DriverFault($"Unmap of {map}", e));
-            }
-        }
+            CallUnmap(map, guard.Held);
 
         Counters.Unmaps.Add();
         bool last;
@@ -133,6 +123,19 @@ public sealed partial class DmaBufToken
     {
         lock (_lock)
             return !_making && _live is null && _killed.Count == 0;
+    }
+
+    private void CallUnmap(DmaMap map, in HeldReservation held)
+    {
+        try
+        {
+            _driver.Unmap(map, held);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // Nobody can be told, and the token must still come to its end (T10).
+            DmaBufIoDiagnostics.Report(new DriverFault($"Unmap of {map}", e));
+        }
     }
 
     private DmaMap[] Undrained()

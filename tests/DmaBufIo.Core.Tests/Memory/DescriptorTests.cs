@@ -57,9 +57,10 @@ public sealed class DescriptorTests
     public void One_memory_file_stands_for_one_buffer()
     {
         using var exported = new ExportedBuffer(4096);
-        using MemfdHandle duplicate = MemfdHandle.Duplicate(exported.Buffer.Descriptor!);
+        MemfdHandle duplicate = MemfdHandle.Duplicate(exported.Buffer.Descriptor!);
         Assert.Equal(Errno.EEXIST, StageVerbs.Refusal(() => _ = new DmaBuf("second", 4096, exported, duplicate)));
-        DmaBuf found = DmaBuf.FromDescriptor(duplicate);
+        Assert.True(duplicate.IsClosed); // it was the buffer's to own
+        DmaBuf found = DmaBuf.FromDescriptor(exported.Buffer.Descriptor!);
         Assert.Same(exported.Buffer, found);
         found.Put();
     }
