@@ -1,6 +1,6 @@
+using DmaBufIo.Devices;
 using DmaBufIo.Dma;
 using DmaBufIo.DmaBufs;
-using DmaBufIo.Devices;
 using DmaBufIo.Errors;
 using DmaBufIo.Memory;
 using DmaBufIo.Models.Iommu;
