@@ -50,8 +50,20 @@ internal sealed class Actor
     internal void Join()
     {
         if (!_thread.Join(Limit))
-            Assert.Fail($"{Name} did not end; it waits for: {string.Join("; ", Waits().Select(static w => w.WaitsFor))}");
+            Assert.Fail($"{Name} did not end; it waits for: {string.Join("; ", Waits().Select(static w => w.WaitsFor))}\n{Everything()}");
         _failure?.Throw();
+    }
+
+    /// <summary>Who holds and who waits, of all tests that run at the moment.</summary>
+    private static string Everything()
+    {
+        Snapshot snapshot = DmaBufIoDiagnostics.Snapshot();
+        return string.Join('\n', [
+            .. snapshot.Waits.Select(static w => w.ToString()),
+            .. snapshot.Locks.Where(static l => l.Holder is not null).Select(static l => $"{l.Buffer} held by {l.Holder} for {l.HeldFor}, waiters: {string.Join(", ", l.Waiters)}"),
+            .. snapshot.Fences.Select(static f => f.ToString()),
+            .. snapshot.KilledMaps.Select(static m => m.ToString()),
+            .. snapshot.Tokens.Select(static t => t.ToString())]);
     }
 
     /// <summary>Returns once the thread waits inside Core for something with this text. Fails when it ends instead.</summary>
