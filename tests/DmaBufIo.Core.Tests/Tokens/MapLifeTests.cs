@@ -170,7 +170,8 @@ public sealed class MapLifeTests
     [Fact]
     public void T8_unmap_runs_once_after_the_last_reference_on_a_thread_that_did_not_drop_it()
     {
-        using var stage = new TokenStage();
+        using var workers = new WorkQueue("one-worker", 1);
+        using var stage = new TokenStage(new TokenOptions { Workers = workers });
         Thread? unmapper = null;
         stage.Driver.InUnmap = _ => unmapper = Thread.CurrentThread;
         DmaMap map = stage.Take();
@@ -179,7 +180,8 @@ public sealed class MapLifeTests
         stage.Token.KillMaps();
         stage.Drop(map);
 
-        // One reference is left, so the map is: the workers have nothing to do.
+        // One reference is left, so the map is: the worker has nothing to do.
+        Assert.True(workers.Flush(TestContext.Current.CancellationToken));
         Assert.Equal((0, 1), (stage.Driver.UnmapCalls, stage.Token.Maps));
         Assert.Equal(1, Assert.Single(stage.Killed()).Users);
         stage.Drop(map);
