@@ -20,6 +20,7 @@ public static class GateDrain
     public static Errno Drain(RequestGate gate, in WaitReason reason, CancellationToken cancellationToken = default)
     {
         NoSleepContext.AssertMaySleep(reason.What);
+        WaitReason slices = reason with { Episode = new WaitEpisode() };
         for (int round = 0; !gate.IsDrained; round++)
         {
             if (cancellationToken.IsCancellationRequested)
@@ -35,7 +36,7 @@ public static class GateDrain
             if (round < EagerRounds && !SchedulePoint.Enabled)
                 Thread.Yield();
             else
-                gate.WaitDrained(reason, cancellationToken, slice: TimeSpan.FromMilliseconds(1));
+                gate.WaitDrained(slices, cancellationToken, slice: TimeSpan.FromMilliseconds(1));
         }
 
         return Errno.Ok;
