@@ -16,6 +16,7 @@ public sealed class DmaFence
     private static long s_lastContext;
     private readonly WaitQueue _queue = new();
     private readonly Lock _lock = new();
+    private readonly Action? _advance;
     private List<Action>? _callbacks;
     private volatile bool _signaled;
 
@@ -23,8 +24,13 @@ public sealed class DmaFence
     /// <param name="signaller">Who signals it, for snapshots.</param>
     /// <param name="context">Its context, from <see cref="NewContext"/>.</param>
     /// <param name="sequence">Its number in the context; later fences have larger ones.</param>
-    public DmaFence(string signaller, long context, long sequence)
+    /// <param name="advance">
+    /// Called again and again by whoever waits, to do what its signal may need and nobody else does: reaping polled queues (T14; the kernel's
+    /// enable_signaling). May sleep for a short time; takes no reservation lock (F3). Null when it signals by itself.
+    /// </param>
+    public DmaFence(string signaller, long context, long sequence, Action? advance = null)
     {
+        _advance = advance;
         Signaller = signaller;
         Context = context;
         Sequence = sequence;
@@ -89,8 +95,20 @@ public sealed class DmaFence
     /// <param name="cancellationToken">Interrupts the wait.</param>
     /// <param name="context">When given, the wait also ends when this acquire context is wounded.</param>
     /// <returns><c>Ok</c>, <c>EINTR</c> when cancelled, <c>EDEADLK</c> when wounded.</returns>
-    public Errno Wait(CancellationToken cancellationToken = default, AcquireContext? context = null) =>
-        _queue.Wait(() => _signaled, new WaitReason($"fence {this}"), cancellationToken, context);
+    public Errno Wait(CancellationToken cancellationToken = default, AcquireContext? context = null)
+    {
+        var reason = new WaitReason($"fence {this}");
+        if (_advance is null)
+            return _queue.Wait(() => _signaled, reason, cancellationToken, context);
+        reason = reason with { Episode = new WaitEpisode() };
+        while (true)
+        {
+            Errno status = _queue.Wait(() => _signaled, reason, cancellationToken, context, TimeSpan.FromMilliseconds(1));
+            if (status != Errno.EAGAIN)
+                return status;
+            _advance();
+        }
+    }
 
     /// <inheritdoc/>
     public override string ToString() => $"{Signaller} #{Context}:{Sequence}";

@@ -25,12 +25,7 @@ public static class GateDrain
         {
             if (cancellationToken.IsCancellationRequested)
                 return Errno.EINTR;
-            foreach (IoContext context in ContextTable.Living())
-            {
-                if (gate.UsersIn(context.Slot) != 0)
-                    context.ReapAsVisitor();
-            }
-
+            Reap(gate);
             if (gate.IsDrained)
                 break;
             if (round < EagerRounds && !SchedulePoint.Enabled)
@@ -40,5 +35,17 @@ public static class GateDrain
         }
 
         return Errno.Ok;
+    }
+
+    /// <summary>Reaps, once, the queues of every context that has requests in a gate. For waits that end with its drain by other means: a fence (T14).</summary>
+    /// <param name="gate">A gate whose kill has begun.</param>
+    /// <exception cref="DmaBufIoException">The thread may not sleep here (T15).</exception>
+    public static void Reap(RequestGate gate)
+    {
+        foreach (IoContext context in ContextTable.Living())
+        {
+            if (gate.UsersIn(context.Slot) != 0)
+                context.ReapAsVisitor();
+        }
     }
 }

@@ -1,6 +1,7 @@
 using DmaBufIo.Diagnostics;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
+using DmaBufIo.Io;
 using DmaBufIo.Sync;
 
 namespace DmaBufIo.Tokens;
@@ -76,7 +77,8 @@ public sealed partial class DmaBufToken
                 if (map is { FenceSettled: false, Fence: null })
                 {
                     // A context of its own: sharing one, a later map's fence would replace this one while its I/O still runs (F2).
-                    fence = new DmaFence($"{map}", DmaFence.NewContext(), 1);
+                    // Whoever waits for it reaps for the owners of the requests: they may be idle, or wait for it too (T14).
+                    fence = new DmaFence($"{map}", DmaFence.NewContext(), 1, () => GateDrain.Reap(map.Gate));
                     map.Fence = fence;
                 }
             }
