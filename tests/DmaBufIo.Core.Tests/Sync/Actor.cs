@@ -56,7 +56,7 @@ internal sealed class Actor
     internal void Join()
     {
         if (!_thread.Join(Limit))
-            Assert.Fail($"{Name} did not end; it waits for: {string.Join("; ", Waits().Select(static w => w.WaitsFor))}");
+            Assert.Fail($"{Name} did not end; it waits for: {string.Join("; ", Waits().Select(static w => w.WaitsFor))}{Everything()}");
         _failure?.Throw();
     }
 
@@ -90,6 +90,13 @@ internal sealed class Actor
                 Assert.Fail($"it did not come about that {what}");
             Thread.Yield();
         }
+    }
+
+    private static string Everything()
+    {
+        Snapshot snapshot = DmaBufIoDiagnostics.Snapshot();
+        object[] parts = [.. snapshot.Waits, .. snapshot.Locks.Where(static l => l.Holder is not null), .. snapshot.Fences, .. snapshot.KilledMaps];
+        return string.Concat(parts.Select(static p => $"\n  {p}"));
     }
 
     private List<WaitState> Waits() => [.. DmaBufIoDiagnostics.Snapshot().Waits.Where(w => w.Thread == Name)];
