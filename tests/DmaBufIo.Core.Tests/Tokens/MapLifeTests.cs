@@ -144,6 +144,17 @@ public sealed class MapLifeTests
         Assert.NotEqual(first.Slot, second.Slot);
     }
 
+    [Theory]
+    [InlineData(typeof(RequestGate), "Barrier", "MemoryBarrierProcessWide")]
+    [InlineData(typeof(IoContext), "Visit", "Barrier")]
+    [InlineData(typeof(DmaBufToken), "KillMaps", "Barrier")]
+    public void T6_T14_whoever_comes_seldom_pays_for_the_order_with_a_process_wide_barrier(Type type, string method, string barrier)
+    {
+        using AssemblyDefinition assembly = AssemblyDefinition.ReadAssembly(type.Assembly.Location);
+        MethodDefinition body = assembly.MainModule.GetType(type.FullName).Methods.Single(m => m.Name == method);
+        Assert.Single(body.Body.Instructions, i => i.Operand is MethodReference called && called.Name == barrier);
+    }
+
     [Fact]
     public void T7_taking_a_reference_on_a_killed_map_fails_and_the_next_one_makes_a_new_map()
     {
