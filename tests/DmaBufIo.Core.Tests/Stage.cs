@@ -85,8 +85,11 @@ internal sealed class Stage : IDisposable
     internal static Errors.Errno WaitFor(Func<bool> condition)
     {
         var queue = new Sync.WaitQueue();
+        long started = System.Diagnostics.Stopwatch.GetTimestamp();
         while (true)
         {
+            if (System.Diagnostics.Stopwatch.GetElapsedTime(started) > SyncTests.Actor.Limit)
+                return Errors.Errno.ETIMEDOUT;
             Errors.Errno status = queue.Wait(condition, new Sync.WaitReason("test"), TestContext.Current.CancellationToken, null, TimeSpan.FromMilliseconds(1));
             if (status != Errors.Errno.EAGAIN)
                 return status;

@@ -206,8 +206,17 @@ public sealed partial class DmaBufToken
         return Errno.Ok;
     }
 
-    private sealed class UnmapItem(DmaBufToken token, DmaMap map) : WorkItem
+    /// <summary>Unmaps a map after its last request has ended (T8).</summary>
+    private sealed class UnmapItem(DmaBufToken token, DmaMap map) : WorkItem, ILockedWork
     {
-        protected internal override void Run() => token.UnmapDrained(map);
+        public void RunLocked(in HeldReservation held) => token.CallUnmap(map, held);
+
+        public void Finish() => token.ForgetUnmapped(map);
+
+        protected internal override void Run()
+        {
+            token.SignalDrained(map);
+            token.Buffer.LockedWork.Do(this);
+        }
     }
 }

@@ -91,8 +91,8 @@ public sealed partial class DmaBufToken
         }
     }
 
-    /// <summary>On a worker, after the last request of a killed map has ended (T8).</summary>
-    private void UnmapDrained(DmaMap map)
+    /// <summary>On a worker, after the last request of a killed map has ended: its fence first, then whatever needs the lock.</summary>
+    private void SignalDrained(DmaMap map)
     {
         DmaFence? fence;
         lock (_lock)
@@ -103,9 +103,10 @@ public sealed partial class DmaBufToken
 
         // Before the lock: whoever holds it may be waiting for this fence (F4, D2a).
         fence?.Signal();
-        using (ReservationGuard guard = Buffer.Reservation.Lock())
-            CallUnmap(map, guard.Held);
+    }
 
+    private void ForgetUnmapped(DmaMap map)
+    {
         Counters.Unmaps.Add();
         bool last;
         lock (_lock)
@@ -115,8 +116,10 @@ public sealed partial class DmaBufToken
         }
 
         _unmapped.WakeAll();
+
+        // The driver's release may take its time: this thread has other maps of the buffer to unmap.
         if (last)
-            FinishRelease();
+            Workers.Queue(new ReleaseItem(this));
     }
 
     private bool HasNoMaps()

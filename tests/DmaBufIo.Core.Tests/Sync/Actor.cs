@@ -7,7 +7,10 @@ namespace DmaBufIo.Tests.SyncTests;
 /// <summary>A named thread whose waits can be observed, so that a test puts threads exactly where it wants them.</summary>
 internal sealed class Actor
 {
-    internal static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
+    /// <summary>How long anything that must come about may take; the runner of seeded faults is less patient.</summary>
+    internal static readonly TimeSpan Limit =
+        int.TryParse(Environment.GetEnvironmentVariable("DMABUFIO_TEST_LIMIT_SECONDS"), out int seconds) ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromSeconds(30);
+
     private static int s_last;
     private readonly Thread _thread;
     private volatile bool _done;
@@ -39,6 +42,9 @@ internal sealed class Actor
 
     internal bool IsDone => _done;
 
+    /// <summary>True while the thread is blocked, in a wait or in front of a lock.</summary>
+    internal bool IsBlocked => (_thread.ThreadState & System.Threading.ThreadState.WaitSleepJoin) != 0;
+
     internal static Actor Start(string name, Action work)
     {
         var actor = new Actor(name, work);
@@ -50,20 +56,8 @@ internal sealed class Actor
     internal void Join()
     {
         if (!_thread.Join(Limit))
-            Assert.Fail($"{Name} did not end; it waits for: {string.Join("; ", Waits().Select(static w => w.WaitsFor))}\n{Everything()}");
+            Assert.Fail($"{Name} did not end; it waits for: {string.Join("; ", Waits().Select(static w => w.WaitsFor))}{Everything()}");
         _failure?.Throw();
-    }
-
-    /// <summary>Who holds and who waits, of all tests that run at the moment.</summary>
-    private static string Everything()
-    {
-        Snapshot snapshot = DmaBufIoDiagnostics.Snapshot();
-        return string.Join('\n', [
-            .. snapshot.Waits.Select(static w => w.ToString()),
-            .. snapshot.Locks.Where(static l => l.Holder is not null).Select(static l => $"{l.Buffer} held by {l.Holder} for {l.HeldFor}, waiters: {string.Join(", ", l.Waiters)}"),
-            .. snapshot.Fences.Select(static f => f.ToString()),
-            .. snapshot.KilledMaps.Select(static m => m.ToString()),
-            .. snapshot.Tokens.Select(static t => t.ToString())]);
     }
 
     /// <summary>Returns once the thread waits inside Core for something with this text. Fails when it ends instead.</summary>
@@ -96,6 +90,13 @@ internal sealed class Actor
                 Assert.Fail($"it did not come about that {what}");
             Thread.Yield();
         }
+    }
+
+    private static string Everything()
+    {
+        Snapshot snapshot = DmaBufIoDiagnostics.Snapshot();
+        object[] parts = [.. snapshot.Waits, .. snapshot.Locks.Where(static l => l.Holder is not null), .. snapshot.Fences, .. snapshot.KilledMaps];
+        return string.Concat(parts.Select(static p => $"\n  {p}"));
     }
 
     private List<WaitState> Waits() => [.. DmaBufIoDiagnostics.Snapshot().Waits.Where(w => w.Thread == Name)];

@@ -164,6 +164,64 @@ public sealed class RequestGateTests
     }
 
     [Fact]
+    public void T6_an_entry_at_the_very_moment_of_a_kill_is_either_refused_or_waited_for()
+    {
+        const int Rounds = 10_000;
+        byte[] cold = new byte[32 << 20];
+        var gates = new RequestGate[Rounds];
+        for (int i = 0; i < Rounds; i++)
+            gates[i] = new RequestGate(1, static () => { });
+        int go = -1;
+        int done = -1;
+        int broken = 0;
+
+        // The store of the count and the load of the flag may pass each other in the processor; only the killer's barrier keeps them apart. The
+        // store is made late by stores to memory that is in no cache, which have to be done before it; the flag is at hand.
+        Actor user = Actor.Start("user", () =>
+        {
+            for (int i = 0; i < Rounds; i++)
+            {
+                RequestGate gate = gates[i];
+                _ = gate.IsKilled;
+                var spin = default(SpinWait);
+                while (Volatile.Read(ref go) < i)
+                    spin.SpinOnce(-1);
+                for (int line = 0; line < 32; line++)
+                    cold[(((i * 32) + line) * 4160) & (cold.Length - 1)] = 1;
+                if (gate.TryEnter(0))
+                {
+                    for (int look = 0; look < 40; look++)
+                    {
+                        if (gate.IsDrained)
+                        {
+                            broken++;
+                            break;
+                        }
+                    }
+
+                    gate.Exit(0);
+                }
+
+                Volatile.Write(ref done, i);
+            }
+        });
+        for (int i = 0; i < Rounds; i++)
+        {
+            RequestGate gate = gates[i];
+            _ = gate.Users;
+            Volatile.Write(ref go, i);
+            Thread.SpinWait(i % 24);
+            Kill(gate);
+            var spin = default(SpinWait);
+            while (Volatile.Read(ref done) < i && !user.IsDone)
+                spin.SpinOnce(-1);
+        }
+
+        user.Join();
+        Assert.Equal(0, broken);
+    }
+
+    [Fact]
     public void T17_one_barrier_serves_all_gates_whose_kill_has_begun()
     {
         int drained = 0;

@@ -1,3 +1,4 @@
+using System.Reflection;
 using DmaBufIo.Errors;
 using DmaBufIo.Sync;
 
@@ -224,6 +225,36 @@ public sealed class WoundWaitLockTests
     }
 
     [Fact]
+    public void A_grant_that_comes_after_the_wait_gave_up_counts_all_the_same()
+    {
+        // The waiter is stopped between its decision to give up and its leaving the line: there it takes the wait queue's lock, which this thread holds.
+        object queue = Field(_lock, "_queue");
+        var queueLock = (Lock)Field(queue, "_lock");
+        using var cancel = new CancellationTokenSource();
+        Parker? parker = null;
+        bool held = false;
+        Assert.Equal(Errno.Ok, _lock.Lock(null, Token));
+        Actor waiter = Actor.Start("late", () =>
+        {
+            parker = Parker.Current;
+            Assert.Equal(Errno.Ok, _lock.Lock(null, cancel.Token));
+            held = _lock.IsHeldByCurrentThread;
+            _lock.Unlock();
+        });
+        waiter.UntilItWaitsFor("lock of first");
+        Actor.Until(() => !(bool)Field(parker!, "_permit") && waiter.IsBlocked, "the waiter is parked");
+        lock (queueLock)
+        {
+            cancel.Cancel();
+            Actor.Until(() => !(bool)Field(parker!, "_permit") && waiter.IsBlocked, "the waiter has given up");
+            _lock.Unlock();
+        }
+
+        waiter.Join();
+        Assert.Equal((true, false), (held, _lock.IsHeld));
+    }
+
+    [Fact]
     public void Many_threads_that_lock_many_objects_in_any_order_all_get_through()
     {
         WoundWaitLock[] locks = [.. Enumerable.Range(0, 5).Select(static i => new WoundWaitLock($"object {i}"))];
@@ -248,6 +279,8 @@ public sealed class WoundWaitLockTests
         Assert.All(done, static d => Assert.Equal(500, d));
         Assert.All(locks, static l => Assert.False(l.IsHeld));
     }
+
+    private static object Field(object of, string name) => of.GetType().GetField(name, BindingFlags.Instance | BindingFlags.NonPublic)!.GetValue(of)!;
 
     private static bool TryAll(WoundWaitLock[] locks, ReadOnlySpan<int> order, AcquireContext context, int[] inside)
     {

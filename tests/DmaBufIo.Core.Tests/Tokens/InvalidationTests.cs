@@ -172,6 +172,38 @@ public sealed class InvalidationTests
     }
 
     [Fact]
+    public void D2b_however_many_maps_of_a_buffer_wait_for_its_lock_they_keep_one_worker()
+    {
+        using var workers = new WorkQueue("pair", 2);
+        var options = new TokenOptions { Design = InvalidationDesign.Fenced, Workers = workers };
+        using var first = new TokenStage(options);
+        TokenStage[] others = [.. Enumerable.Range(0, 5).Select(_ => new TokenStage(options, first.Buffer, first.Iommu))];
+        using var second = new TokenStage(options);
+        foreach (TokenStage stage in others)
+            stage.Drop(stage.Take());
+        DmaMap map = second.Take();
+        second.Invalidate();
+        using (ReservationGuard guard = first.Buffer.Reservation.Hold())
+        {
+            first.Buffer.InvalidateMappings(guard.Held);
+            second.Drop(map);
+            using var limit = new CancellationTokenSource(Actor.Limit);
+
+            // The second buffer's fence signals behind five maps that cannot be unmapped now, and so do their own.
+            Assert.Equal(Errno.Ok, second.Buffer.Reservation.Wait(FenceUsage.Bookkeep, limit.Token));
+            Assert.Equal(Errno.Ok, first.Buffer.Reservation.Wait(FenceUsage.Bookkeep, limit.Token));
+            Assert.All(others, static o => Assert.Equal((1, 0), (o.Token.Maps, o.Driver.UnmapCalls)));
+        }
+
+        foreach (TokenStage stage in others)
+        {
+            stage.UntilUnmapped();
+            Assert.Equal(1, stage.Driver.UnmapCalls);
+            stage.Dispose();
+        }
+    }
+
+    [Fact]
     public void D2b_the_draining_design_does_not_depend_on_workers()
     {
         using var workers = new WorkQueue("one", 1);
@@ -218,9 +250,11 @@ public sealed class InvalidationTests
     }
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void T17_an_invalidation_of_several_tokens_kills_all_before_it_waits_for_any(bool twoBuffers)
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    public void T17_an_invalidation_of_several_tokens_kills_all_before_it_waits_for_any(bool twoBuffers, bool firstEndsFirst)
     {
         using var first = new TokenStage();
         using var second = twoBuffers ? new TokenStage() : new TokenStage(buffer: first.Buffer, iommu: first.Iommu);
@@ -247,9 +281,15 @@ public sealed class InvalidationTests
         Assert.Equal((true, true), (firstMap.IsKilled, secondMap.IsKilled));
 
         // Whichever it waits for first: it returns after both.
-        second.Drop(secondMap);
-        exporter.UntilItWaitsFor("drain of");
-        first.Drop(firstMap);
+        if (firstEndsFirst)
+            first.Drop(firstMap);
+        else
+            second.Drop(secondMap);
+        exporter.UntilItWaitsFor($"drain of {(firstEndsFirst ? secondMap : firstMap)}");
+        if (firstEndsFirst)
+            second.Drop(secondMap);
+        else
+            first.Drop(firstMap);
         exporter.Join();
         Assert.Equal(new InvalidationReport(2, 2), report);
     }

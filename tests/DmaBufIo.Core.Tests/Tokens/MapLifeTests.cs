@@ -144,6 +144,17 @@ public sealed class MapLifeTests
         Assert.NotEqual(first.Slot, second.Slot);
     }
 
+    [Theory]
+    [InlineData(typeof(RequestGate), "Barrier", "MemoryBarrierProcessWide")]
+    [InlineData(typeof(IoContext), "Visit", "Barrier")]
+    [InlineData(typeof(DmaBufToken), "KillMaps", "Barrier")]
+    public void T6_T14_whoever_comes_seldom_pays_for_the_order_with_a_process_wide_barrier(Type type, string method, string barrier)
+    {
+        using AssemblyDefinition assembly = AssemblyDefinition.ReadAssembly(type.Assembly.Location);
+        MethodDefinition body = assembly.MainModule.GetType(type.FullName).Methods.Single(m => m.Name == method);
+        Assert.Single(body.Body.Instructions, i => i.Operand is MethodReference called && called.Name == barrier);
+    }
+
     [Fact]
     public void T7_taking_a_reference_on_a_killed_map_fails_and_the_next_one_makes_a_new_map()
     {
@@ -170,7 +181,8 @@ public sealed class MapLifeTests
     [Fact]
     public void T8_unmap_runs_once_after_the_last_reference_on_a_thread_that_did_not_drop_it()
     {
-        using var stage = new TokenStage();
+        using var workers = new WorkQueue("one-worker", 1);
+        using var stage = new TokenStage(new TokenOptions { Workers = workers });
         Thread? unmapper = null;
         stage.Driver.InUnmap = _ => unmapper = Thread.CurrentThread;
         DmaMap map = stage.Take();
@@ -179,7 +191,8 @@ public sealed class MapLifeTests
         stage.Token.KillMaps();
         stage.Drop(map);
 
-        // One reference is left, so the map is: the workers have nothing to do.
+        // One reference is left, so the map is: the worker has nothing to do.
+        Assert.True(workers.Flush(TestContext.Current.CancellationToken));
         Assert.Equal((0, 1), (stage.Driver.UnmapCalls, stage.Token.Maps));
         Assert.Equal(1, Assert.Single(stage.Killed()).Users);
         stage.Drop(map);

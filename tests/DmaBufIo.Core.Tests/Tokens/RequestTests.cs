@@ -14,10 +14,12 @@ namespace DmaBufIo.Tests.TokenTests;
 /// <summary>T14, T15, T16, T18: what a request does with its one reference.</summary>
 public sealed class RequestTests
 {
-    [Fact]
-    public void T14_another_thread_may_move_the_buffer_while_the_rings_owner_is_idle()
+    [Theory]
+    [InlineData(InvalidationDesign.Draining)]
+    [InlineData(InvalidationDesign.Fenced)]
+    public void T14_another_thread_may_move_the_buffer_while_the_rings_owner_is_idle(InvalidationDesign design)
     {
-        using var stage = new Stage();
+        using var stage = new Stage(new TokenOptions { Design = design });
         Submitted(stage, 8);
         InvalidationReport report = default;
 
@@ -56,6 +58,32 @@ public sealed class RequestTests
         Assert.All(stage.Reap(9), static c => Assert.Equal(Errno.Ok, c.Status));
         stage.Ring.RemoveBuffer(1).WaitReleased(TestContext.Current.CancellationToken);
         other.Buffer.Put();
+    }
+
+    [Theory]
+    [InlineData(InvalidationDesign.Draining)]
+    [InlineData(InvalidationDesign.Fenced)]
+    public void D2c_an_owner_that_waits_for_a_map_of_its_new_registration_reaps_the_requests_of_the_old_one(InvalidationDesign design)
+    {
+        using var stage = new Stage(new TokenOptions { Design = design });
+        Submitted(stage, 8);
+        stage.Ring.RegisterBuffer(0, new BufferRegistration { Buffer = stage.Exporter.Buffer, File = stage.File });
+        Actor exporter;
+        using (ReservationGuard guard = stage.Exporter.Buffer.Reservation.Hold())
+        {
+            if (design == InvalidationDesign.Fenced)
+            {
+                // The fence of the old registration's map: its requests are completed and sit in the queues of the thread that waits for it.
+                Assert.Equal(new InvalidationReport(1, 8), stage.Exporter.Buffer.InvalidateMappings(guard.Held));
+            }
+
+            exporter = Actor.Start("exporter", () => stage.Exporter.Move());
+            exporter.UntilItWaitsFor("reservation lock of b0");
+        }
+
+        stage.Read(userData: 8);
+        Assert.All(stage.Run().Concat(stage.Reap(8)), static c => Assert.Equal(Errno.Ok, c.Status));
+        exporter.Join();
     }
 
     [Fact]

@@ -49,9 +49,9 @@ internal sealed class ScriptedDriver(DmaBuf buffer, DmaDirection direction, DmaD
 
     public override void Unmap(DmaMap map, in HeldReservation held)
     {
+        Interlocked.Increment(ref _unmaps);
         InUnmap?.Invoke(map);
         _attachment!.Unmap(((ScriptedMap)map).Table, held);
-        Interlocked.Increment(ref _unmaps);
     }
 
     public override void Release()

@@ -135,6 +135,51 @@ public sealed class SnapshotTests
         }
     }
 
+    [Theory]
+    [InlineData(InvalidationDesign.Draining, "drain of map 1")]
+    [InlineData(InvalidationDesign.Fenced, "fence map 1")]
+    public void A_wait_for_requests_is_one_wait_however_often_the_waiter_reaps_for_others_meanwhile(InvalidationDesign design, string text)
+    {
+        using var stage = new TokenStage(new TokenOptions { Design = design });
+        var reports = new List<LongWait>();
+        string? name = null;
+        void Note(LongWait wait)
+        {
+            if (wait.Thread == Volatile.Read(ref name))
+            {
+                lock (reports)
+                    reports.Add(wait);
+            }
+        }
+
+        TimeSpan threshold = DmaBufIoDiagnostics.WaitThreshold;
+        DmaBufIoDiagnostics.LongWaitDetected += Note;
+        try
+        {
+            DmaBufIoDiagnostics.WaitThreshold = TimeSpan.FromMilliseconds(10);
+            DmaMap map = stage.Take();
+            using var go = new ManualResetEventSlim();
+            Actor exporter = Actor.Start("exporter", () =>
+            {
+                go.Wait(Actor.Limit, CancellationToken.None);
+                stage.Invalidate();
+                stage.Buffer.Reservation.Wait(FenceUsage.Bookkeep, TestContext.Current.CancellationToken);
+            });
+            Volatile.Write(ref name, exporter.Name);
+            go.Set();
+            Actor.Until(() => exporter.UntilItWaitsFor(text).Waited > TimeSpan.FromMilliseconds(50), "it has waited for many thresholds");
+            stage.Drop(map);
+            exporter.Join();
+            LongWait report = Assert.Single(reports, r => r.WaitsFor.StartsWith(text, StringComparison.Ordinal));
+            Assert.True(report.Waited >= TimeSpan.FromMilliseconds(10));
+        }
+        finally
+        {
+            DmaBufIoDiagnostics.LongWaitDetected -= Note;
+            DmaBufIoDiagnostics.WaitThreshold = threshold;
+        }
+    }
+
     [Fact]
     public void A_report_of_a_long_wait_for_a_lock_names_its_holder()
     {

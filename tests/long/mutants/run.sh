@@ -15,6 +15,7 @@ configuration=${CONFIGURATION:-Debug}
 work=$(mktemp -d "${TMPDIR:-/tmp}/mutants.XXXXXX")
 [[ -n ${KEEP:-} ]] && echo "work folder: $work" || trap 'rm -rf "$work"' EXIT
 cd "$root"
+export DMABUFIO_TEST_LIMIT_SECONDS=${DMABUFIO_TEST_LIMIT_SECONDS:-5} # what must come about and does not: a test says so after this long
 
 sdk=$(dotnet --version) || exit 2
 csc=$(dotnet --list-sdks | sed -n "s|^$sdk \[\(.*\)\]|\1/$sdk/Roslyn/bincore/csc.dll|p")
