@@ -23,7 +23,7 @@ public sealed class DmaBuf
     /// <param name="size">Bytes, a positive multiple of the page size.</param>
     /// <param name="exporter">The owner of its memory.</param>
     /// <param name="descriptor">
-    /// The descriptor that stands for the buffer outside this process and in <see cref="FromDescriptor"/>, or null when it has none. Owned by the buffer from here on.
+    /// The descriptor that stands for the buffer outside this process and in <see cref="FromDescriptor"/>, or null when it has none. Owned by the buffer from here on, also when this throws.
     /// </param>
     /// <exception cref="DmaBufIoException">The size is not a positive multiple of the page size (<c>EINVAL</c>).</exception>
     public DmaBuf(string name, long size, DmaBufExporter exporter, MemfdHandle? descriptor = null)
@@ -36,8 +36,17 @@ public sealed class DmaBuf
         Reservation = new ReservationObject(name);
         LockedWork = new LockedWork(Reservation);
         _descriptor = descriptor;
-        if (descriptor is not null)
+        if (descriptor is null)
+            return;
+        try
+        {
             DmaBufTable.Add(descriptor, this);
+        }
+        catch
+        {
+            descriptor.Dispose();
+            throw;
+        }
     }
 
     /// <summary>A name for messages.</summary>

@@ -25,8 +25,8 @@ public sealed class DmaFence
     /// <param name="context">Its context, from <see cref="NewContext"/>.</param>
     /// <param name="sequence">Its number in the context; later fences have larger ones.</param>
     /// <param name="advance">
-    /// Called again and again by whoever waits, to do what its signal may need and nobody else does: reaping polled queues (T14; the kernel's
-    /// enable_signaling). May sleep for a short time; takes no reservation lock (F3). Null when it signals by itself.
+    /// What a waiter can do to bring the signal about, or null when it comes by itself: the counterpart of the kernel's enable_signaling. Called on waiting
+    /// threads, again and again, also with reservation locks held; takes none itself (F3).
     /// </param>
     public DmaFence(string signaller, long context, long sequence, Action? advance = null)
     {
@@ -100,13 +100,14 @@ public sealed class DmaFence
         var reason = new WaitReason($"fence {this}");
         if (_advance is null)
             return _queue.Wait(() => _signaled, reason, cancellationToken, context);
-        reason = reason with { Episode = new WaitEpisode() };
+        var wait = new PollingWait(reason);
         while (true)
         {
-            Errno status = _queue.Wait(() => _signaled, reason, cancellationToken, context, TimeSpan.FromMilliseconds(1));
+            if (!_signaled)
+                _advance();
+            Errno status = wait.Pause(_queue, () => _signaled, cancellationToken, context);
             if (status != Errno.EAGAIN)
                 return status;
-            _advance();
         }
     }
 

@@ -9,8 +9,6 @@ namespace DmaBufIo.Io;
 /// </summary>
 public static class GateDrain
 {
-    private const int EagerRounds = 64; // about as long as a device needs for what it has begun; then the waiter stops burning its core
-
     /// <summary>Waits until the gate has drained, reaping the queues of every context that still has requests in it.</summary>
     /// <param name="gate">A gate whose kill has begun.</param>
     /// <param name="reason">What is waited for, for snapshots.</param>
@@ -20,27 +18,20 @@ public static class GateDrain
     public static Errno Drain(RequestGate gate, in WaitReason reason, CancellationToken cancellationToken = default)
     {
         NoSleepContext.AssertMaySleep(reason.What);
-        WaitReason slices = reason with { Episode = new WaitEpisode() };
-        for (int round = 0; !gate.IsDrained; round++)
+        var wait = new PollingWait(reason);
+        while (true)
         {
-            if (cancellationToken.IsCancellationRequested)
-                return Errno.EINTR;
-            Reap(gate);
-            if (gate.IsDrained)
-                break;
-            if (round < EagerRounds && !SchedulePoint.Enabled)
-                Thread.Yield();
-            else
-                gate.WaitDrained(slices, cancellationToken, slice: TimeSpan.FromMilliseconds(1));
+            Advance(gate);
+            Errno status = gate.WaitDrained(ref wait, cancellationToken);
+            if (status != Errno.EAGAIN)
+                return status;
         }
-
-        return Errno.Ok;
     }
 
-    /// <summary>Reaps, once, the queues of every context that has requests in a gate. For waits that end with its drain by other means: a fence (T14).</summary>
+    /// <summary>Reaps the queues of every context that has requests in the gate, once.</summary>
     /// <param name="gate">A gate whose kill has begun.</param>
     /// <exception cref="DmaBufIoException">The thread may not sleep here (T15).</exception>
-    public static void Reap(RequestGate gate)
+    public static void Advance(RequestGate gate)
     {
         foreach (IoContext context in ContextTable.Living())
         {

@@ -15,15 +15,17 @@ namespace DmaBufIo.Iov;
 public struct IovIter
 {
     private readonly object? _source;
+    private readonly ReadOnlyMemory<BufferRange> _ranges; // of a vector over a map; here, so that a request allocates nothing
     private int _segment;
 
-    private IovIter(IovKind kind, DmaDirection direction, object? source, long offset, long count)
+    private IovIter(IovKind kind, DmaDirection direction, object? source, long offset, long count, ReadOnlyMemory<BufferRange> ranges = default)
     {
         Kind = kind;
         Direction = direction;
         _source = source;
         Offset = offset;
         Count = count;
+        _ranges = ranges;
         _segment = 0;
     }
 
@@ -40,12 +42,7 @@ public struct IovIter
     public long Count { get; private set; }
 
     /// <summary>The map, for the kinds that go through one; else null.</summary>
-    public readonly DmaMap? Map => _source switch
-    {
-        DmaMap map => map,
-        MapVector vector => vector.Map,
-        _ => null,
-    };
+    public readonly DmaMap? Map => _source as DmaMap;
 
     /// <summary>Index of the current segment of a vector; 0 for the other kinds.</summary>
     public readonly int Segment => _segment;
@@ -67,7 +64,7 @@ public struct IovIter
         long count = 0;
         foreach (BufferRange range in ranges.Span)
             count += range.Length;
-        var iter = new IovIter(IovKind.DmaBufMapVec, direction, new MapVector(map, ranges), 0, count);
+        var iter = new IovIter(IovKind.DmaBufMapVec, direction, map, 0, count, ranges);
         iter.SkipEmpty();
         return iter;
     }
@@ -107,9 +104,16 @@ public struct IovIter
     public readonly bool IsAny(IovKind kinds) => (Kind & kinds) != 0;
 
     /// <summary>The range of the map that is contiguous from here on: offset in the buffer and bytes. For the kinds that go through a map.</summary>
-    public readonly BufferRange CurrentRange => _source is MapVector vector
-        ? new BufferRange(vector.Ranges.Span[_segment].Offset + Offset, Math.Min(Count, vector.Ranges.Span[_segment].Length - Offset))
-        : new BufferRange(Offset, Count);
+    public readonly BufferRange CurrentRange
+    {
+        get
+        {
+            if (Kind != IovKind.DmaBufMapVec)
+                return new BufferRange(Offset, Count);
+            BufferRange range = _ranges.Span[_segment];
+            return new BufferRange(range.Offset + Offset, Math.Min(Count, range.Length - Offset));
+        }
+    }
 
     /// <summary>The piece of a memory region that is contiguous from here on. For <see cref="IovKind.BioVec"/>.</summary>
     public readonly MemoryRange CurrentMemory
@@ -142,11 +146,15 @@ public struct IovIter
     /// <returns><c>Ok</c>, or <c>EINVAL</c> when it would go before the start: then nothing has moved.</returns>
     public Errno Revert(long bytes, in IovIterState start)
     {
-        if (bytes < 0 || bytes > start.Count - Count)
+        // From the places, not from the counts: Truncate takes bytes off the count without moving.
+        long moved = Offset - start.Offset;
+        for (int segment = start.Segment; segment < _segment; segment++)
+            moved += SegmentLength(segment);
+        if (bytes < 0 || bytes > moved)
             return Errno.EINVAL;
-        long total = start.Count - Count - bytes;
-        Restore(start);
-        return Advance(total);
+        moved -= bytes;
+        Restore(start with { Count = Count + bytes + moved });
+        return Advance(moved);
     }
 
     /// <summary>Where it stands.</summary>
@@ -172,11 +180,11 @@ public struct IovIter
     public readonly long Alignment()
     {
         long bits = 0;
-        switch (_source)
+        switch (Kind)
         {
-            case DmaMap:
+            case IovKind.DmaBufMap:
                 return Count == 0 ? 0 : Offset | Count;
-            case MapVector vector:
+            case IovKind.DmaBufMapVec:
                 IovIter walk = this;
                 while (walk.Count > 0)
                 {
@@ -186,7 +194,7 @@ public struct IovIter
                 }
 
                 return bits;
-            case MemoryRange[]:
+            case IovKind.BioVec:
                 IovIter pieces = this;
                 while (pieces.Count > 0)
                 {
@@ -293,21 +301,19 @@ public struct IovIter
         return segment.Length <= Count ? segment : segment[..(int)Count];
     }
 
-    private readonly long SegmentLength() => _source switch
+    private readonly long SegmentLength(int segment) => _source switch
     {
-        MapVector vector => vector.Ranges.Span[_segment].Length,
-        MemoryRange[] ranges => ranges[_segment].Length,
-        _ => ((Memory<byte>[])_source!)[_segment].Length,
+        DmaMap => _ranges.Span[segment].Length,
+        MemoryRange[] ranges => ranges[segment].Length,
+        _ => ((Memory<byte>[])_source!)[segment].Length,
     };
 
     private void SkipEmpty()
     {
-        while (Count > 0 && Offset >= SegmentLength())
+        while (Count > 0 && Offset >= SegmentLength(_segment))
         {
-            Offset -= SegmentLength();
+            Offset -= SegmentLength(_segment);
             _segment++;
         }
     }
-
-    private sealed record MapVector(DmaMap Map, ReadOnlyMemory<BufferRange> Ranges);
 }

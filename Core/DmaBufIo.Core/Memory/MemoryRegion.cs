@@ -73,7 +73,7 @@ public sealed unsafe class MemoryRegion : IDisposable
     /// <param name="name">A name for messages.</param>
     /// <param name="file">The file; at least <paramref name="length"/> bytes long and sealed against shrinking.</param>
     /// <param name="length">Bytes, a positive multiple of <see cref="PageSize"/>.</param>
-    /// <exception cref="DmaBufIoException">Not sealed or a bad length (<c>EINVAL</c>), or the kernel refuses the mapping.</exception>
+    /// <exception cref="DmaBufIoException">Not sealed, a bad length or a file that is shorter (<c>EINVAL</c>), or the kernel refuses the mapping.</exception>
     public static MemoryRegion FromFile(string name, MemfdHandle file, long length)
     {
         try
@@ -82,6 +82,11 @@ public sealed unsafe class MemoryRegion : IDisposable
                 throw new DmaBufIoException(Errno.EINVAL, "Memory", name, $"the length is not a positive multiple of the page size ({PageSize})", "Round the length up to whole pages", range: $"0+{length}");
             if (!file.IsSealedAgainstShrinking)
                 throw new DmaBufIoException(Errno.EINVAL, "Memory", name, "the memory file is not sealed against shrinking", "Add the seal F_SEAL_SHRINK before handing the file over");
+
+            // The seal keeps the size that it has: touching a mapping beyond the file's end would end the process (SIGBUS).
+            Errno status = Libc.Stat(file.Number, out _, out long size);
+            if (status != Errno.Ok || size < length)
+                throw new DmaBufIoException(status == Errno.Ok ? Errno.EINVAL : status, "Memory", name, $"the memory file has {size} bytes", "Map no more than the file holds", range: $"0+{length}");
             return Map(name, file, length);
         }
         catch
@@ -97,7 +102,7 @@ public sealed unsafe class MemoryRegion : IDisposable
     /// <exception cref="DmaBufIoException">The range leaves the region (<c>EFAULT</c>).</exception>
     public Span<byte> Span(long offset, int length)
     {
-        if ((ulong)offset > (ulong)Length || (uint)length > (ulong)(Length - offset))
+        if ((ulong)offset > (ulong)Length || (ulong)length > (ulong)(Length - offset))
             throw new DmaBufIoException(Errno.EFAULT, "Memory", Name, $"the range leaves the region of {Length} bytes", "Ask for a range inside the region", range: $"{offset}+{length}");
         ObjectDisposedException.ThrowIf(_address == 0, this);
         return new Span<byte>((byte*)_address + offset, length);

@@ -16,6 +16,22 @@ public sealed class MemfdHandle : SafeHandleZeroOrMinusOneIsInvalid
     /// <summary>The descriptor's number, for calls that take one. Valid while this handle is open.</summary>
     public int Number => (int)handle;
 
+    /// <summary>The file's size in bytes.</summary>
+    /// <exception cref="DmaBufIoException">The descriptor was closed.</exception>
+    public long Length
+    {
+        get
+        {
+            Errno status = Libc.Stat(Number, out _, out long size);
+            return status == Errno.Ok ? size : throw Failed("statx", "memfd");
+        }
+    }
+
+    /// <summary>True when both descriptors are of one file.</summary>
+    /// <param name="other">Another open descriptor.</param>
+    public bool IsSameFile(MemfdHandle other) =>
+        Libc.Stat(Number, out FileIdentity mine, out _) == Errno.Ok && Libc.Stat(other.Number, out FileIdentity theirs, out _) == Errno.Ok && mine == theirs;
+
     /// <summary>True when the file is sealed against shrinking.</summary>
     /// <exception cref="DmaBufIoException">The descriptor does not support seals.</exception>
     public bool IsSealedAgainstShrinking

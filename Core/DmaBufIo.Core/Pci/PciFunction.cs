@@ -70,6 +70,12 @@ public abstract class PciFunction : IDisposable
     {
     }
 
+    /// <summary>
+    /// What the device itself found wrong so far, one sentence each, oldest first: rules that commands broke, errors of its storage. Device models know;
+    /// real devices answer nothing.
+    /// </summary>
+    public virtual IReadOnlyList<string> Problems => [];
+
     /// <summary>Gives the function back: the device stops and frees what it holds. The driver has unmapped everything before.</summary>
     public abstract void Dispose();
 }

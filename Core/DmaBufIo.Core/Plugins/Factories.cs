@@ -1,5 +1,6 @@
 using DmaBufIo.Block;
 using DmaBufIo.DmaBufs;
+using DmaBufIo.Native;
 using DmaBufIo.Pci;
 
 namespace DmaBufIo.Plugins;
@@ -75,6 +76,23 @@ public interface IExporterFactory
     /// <returns>The buffer, with one reference that the caller drops by <see cref="DmaBuf.Put"/>.</returns>
     DmaBuf Create(DeviceExpression expression, string name, long size);
 }
+
+/// <summary>An exporter factory that makes a buffer of memory the application has already: sealed memory files.</summary>
+public interface IMemoryFileExporter
+{
+    /// <summary>Makes a buffer of ranges of memory files, in order.</summary>
+    /// <param name="name">A name for the buffer, for messages.</param>
+    /// <param name="ranges">At least one; each page-aligned, inside its file, the file sealed against shrinking. Duplicated: the handles stay the caller's.</param>
+    /// <returns>The buffer, with one reference that the caller drops by <see cref="DmaBuf.Put"/>.</returns>
+    /// <exception cref="Errors.DmaBufIoException">A range or a file breaks one of the rules (<c>EINVAL</c>).</exception>
+    DmaBuf Export(string name, IReadOnlyList<MemoryFileRange> ranges);
+}
+
+/// <summary>A range of a memory file.</summary>
+/// <param name="File">The file.</param>
+/// <param name="Offset">First byte, a multiple of the page size.</param>
+/// <param name="Length">Bytes, a positive multiple of the page size.</param>
+public readonly record struct MemoryFileRange(MemfdHandle File, long Offset, long Length);
 
 /// <summary>An exporter factory whose buffers can be moved by the host (under memory pressure, for tests, for exercise).</summary>
 public interface IMovableBuffers

@@ -35,6 +35,9 @@ internal sealed class RingFile(IoFile file, FileQueue queue)
     /// <summary>Requests accepted for it that have not ended.</summary>
     internal int InFlight { get; set; }
 
+    /// <summary>The number of the last round of retries in which it had no room.</summary>
+    internal long FullIn { get; set; }
+
     /// <summary>True when something was issued since the last commit.</summary>
     internal bool IsTouched { get; set; }
 }

@@ -75,7 +75,7 @@ public sealed partial class Ring
         Registration? registration = (uint)request.Slot < (uint)_slots.Length ? _slots[request.Slot] : null;
         if (registration is null)
             return Errno.EFAULT;
-        if (request.Length < 0)
+        if (request.IsVector)
         {
             Errno status = CheckRanges(ref request, registration.Size);
             if (status != Errno.Ok)
@@ -97,8 +97,6 @@ public sealed partial class Ring
 
     private static Errno CheckRanges(ref RingRequest request, long size)
     {
-        if (request.Ranges.IsEmpty)
-            return Errno.EINVAL;
         long total = 0;
         foreach (BufferRange range in request.Ranges.Span)
         {
@@ -139,9 +137,9 @@ public sealed partial class Ring
         }
 
         request.Map = map;
-        request.Iter = request.Ranges.IsEmpty
-            ? IovIter.ForMap(map!, request.BufferOffset, request.Length, request.Direction)
-            : IovIter.ForMapRanges(map!, request.Ranges, request.Direction);
+        request.Iter = request.IsVector
+            ? IovIter.ForMapRanges(map!, request.Ranges, request.Direction)
+            : IovIter.ForMap(map!, request.BufferOffset, request.Length, request.Direction);
         Settle(tag, ref request, GiveToFile(ref request));
     }
 
@@ -240,14 +238,26 @@ public sealed partial class Ring
 
     private void RetryParked(CancellationToken cancellationToken)
     {
-        // Each at most once per call: one that is sent back again joins the end of the queue.
+        _roomMade = false;
+        _retries++;
+
+        // Each at most once per call. A file that sent one back is not asked again in this call, but the others are: its device may be stuck, theirs
+        // are not. All of that file's move to the end of the queue, so that their order stays.
         for (int i = _parked.Count; i > 0; i--)
         {
             int tag = _parked.Take();
+            RingFile file = _requests[tag].RingFile!;
+            if (file.FullIn == _retries)
+            {
+                _parked.Add(tag);
+                continue;
+            }
+
             Issue(tag, ref _requests[tag], cancellationToken);
             if (_requests[tag].State == RequestState.Parked)
-                return; // still no room
-            _context.Counters.Reissued++;
+                file.FullIn = _retries;
+            else
+                _context.Counters.Reissued++;
         }
     }
 
@@ -263,6 +273,10 @@ public sealed partial class Ring
         count += _bios.Dispatch();
         if (_partial.Count != 0)
             ContinuePartial();
+
+        // Remembered, not only answered: when a visitor made the room, it is the owner who has parked requests for it.
+        if (count != 0)
+            _roomMade = true;
         return count;
     }
 

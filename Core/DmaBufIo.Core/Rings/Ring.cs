@@ -37,6 +37,8 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     private readonly TagQueue _ended;
     private readonly Queue<ulong> _endedTags = [];
     private readonly int _bioOwner;
+    private bool _roomMade;
+    private long _retries;
     private bool _disposed;
 
     /// <summary>Creates a ring with an empty table.</summary>
@@ -107,7 +109,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
     public bool TryReadFixedVector(IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData) =>
-        TryPrepare(RingOperation.ReadFixed, file, slot, 0, -1, fileOffset, userData, ranges);
+        TryPrepare(RingOperation.ReadFixed, file, slot, 0, 0, fileOffset, userData, ranges, isVector: true);
 
     /// <summary>Prepares a write from several ranges of a registered buffer; see <see cref="TryReadFixedVector"/>.</summary>
     /// <param name="file">The file.</param>
@@ -117,7 +119,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
     public bool TryWriteFixedVector(IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData) =>
-        TryPrepare(RingOperation.WriteFixed, file, slot, 0, -1, fileOffset, userData, ranges);
+        TryPrepare(RingOperation.WriteFixed, file, slot, 0, 0, fileOffset, userData, ranges, isVector: true);
 
     /// <summary>Prepares a flush: everything that completed before it is submitted becomes durable.</summary>
     /// <param name="file">The file.</param>
@@ -171,7 +173,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
             try
             {
                 progress = PollFiles();
-                if (progress != 0 || _parked.Count == InFlight)
+                if (_roomMade || _parked.Count == InFlight)
                     RetryParked(cancellationToken);
                 Commit();
                 reaped += TakeEnded(completions[reaped..]);
@@ -223,7 +225,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         _bios.Dispose();
     }
 
-    private bool TryPrepare(RingOperation operation, IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData, ReadOnlyMemory<BufferRange> ranges)
+    private bool TryPrepare(RingOperation operation, IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData, ReadOnlyMemory<BufferRange> ranges, bool isVector = false)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         if (_free.Count == 0)
@@ -238,6 +240,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         request.FileOffset = fileOffset;
         request.UserData = userData;
         request.Ranges = ranges;
+        request.IsVector = isVector;
         request.Io = new IoRequest { FileOffset = fileOffset, Tag = tag, BioOwner = _bioOwner };
         request.State = RequestState.Prepared;
         _prepared.Add(tag);

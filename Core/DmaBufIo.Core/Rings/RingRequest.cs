@@ -52,5 +52,8 @@ internal struct RingRequest
     internal RingOperation Operation;
     internal RequestState State;
 
+    /// <summary>True: <see cref="Ranges"/> say what it covers, and <see cref="Length"/> becomes their sum.</summary>
+    internal bool IsVector;
+
     internal readonly DmaDirection Direction => Operation == RingOperation.WriteFixed ? DmaDirection.ToDevice : DmaDirection.FromDevice;
 }

@@ -10,23 +10,23 @@ namespace DmaBufIo.Sync;
 public static class NoSleepContext
 {
     [ThreadStatic]
-    private static int t_depth;
+    private static int s_depth;
 
     /// <summary>True while the current thread may not sleep.</summary>
-    public static bool IsActive => t_depth != 0;
+    public static bool IsActive => s_depth != 0;
 
     /// <summary>Throws when the current thread may not sleep.</summary>
     /// <param name="primitive">What the caller wants to wait for.</param>
     /// <exception cref="DmaBufIoException">The thread may not sleep (<c>EDEADLK</c>).</exception>
     public static void AssertMaySleep(string primitive)
     {
-        if (t_depth != 0)
+        if (s_depth != 0)
             Refuse(primitive);
     }
 
-    internal static void Enter() => t_depth++;
+    internal static void Enter() => s_depth++;
 
-    internal static void Leave() => t_depth--;
+    internal static void Leave() => s_depth--;
 
     private static void Refuse(string primitive) => throw new DmaBufIoException(
         Errno.EDEADLK,

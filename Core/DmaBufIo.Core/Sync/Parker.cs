@@ -14,7 +14,7 @@ public sealed class Parker
     private static int s_registered;
 
     [ThreadStatic]
-    private static Parker? t_current;
+    private static Parker? s_current;
 
     private readonly object _monitor = new();
     private readonly long _number = SchedulePoint.NewObject();
@@ -31,7 +31,7 @@ public sealed class Parker
     }
 
     /// <summary>The current thread's parker.</summary>
-    public static Parker Current => t_current ??= new Parker(Thread.CurrentThread);
+    public static Parker Current => s_current ??= new Parker(Thread.CurrentThread);
 
     /// <summary>The thread's name for messages.</summary>
     public string ThreadName => _thread;

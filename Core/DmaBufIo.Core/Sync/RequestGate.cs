@@ -156,13 +156,12 @@ public sealed class RequestGate
         return users;
     }
 
-    /// <summary>Waits until the gate has drained.</summary>
-    /// <param name="reason">What is waited for, for snapshots.</param>
+    /// <summary>Waits a little for the gate to drain.</summary>
+    /// <param name="wait">The wait that this is part of.</param>
     /// <param name="cancellationToken">Interrupts the wait.</param>
-    /// <param name="slice">When given, the wait also ends after this time.</param>
-    /// <returns><c>Ok</c>, <c>EINTR</c> when cancelled, <c>EAGAIN</c> when the slice has passed.</returns>
-    public Errno WaitDrained(in WaitReason reason, CancellationToken cancellationToken = default, TimeSpan? slice = null) =>
-        _drainWaiters.Wait(() => _drained, reason, cancellationToken, null, slice);
+    /// <returns><c>Ok</c>, <c>EINTR</c> when cancelled, <c>EAGAIN</c> when it is time to look again.</returns>
+    internal Errno WaitDrained(ref PollingWait wait, CancellationToken cancellationToken) =>
+        wait.Pause(_drainWaiters, () => _drained, cancellationToken);
 
     private bool TryEnterShared()
     {

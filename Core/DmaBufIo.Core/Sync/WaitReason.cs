@@ -11,19 +11,11 @@ public readonly record struct WaitReason(string What, Func<string>? Detail = nul
     /// <summary>True for a worker without work: never reported.</summary>
     public bool IsIdle { get; init; }
 
-    /// <summary>The wait this is a slice of, or null: it counts, and is reported, as one.</summary>
-    public WaitEpisode? Episode { get; init; }
+    /// <summary>When the wait began, when this is a part of a longer one that reports itself; else 0.</summary>
+    internal long Since { get; init; }
 
     /// <summary>The whole text.</summary>
     public string Describe() => Detail is null ? What : $"{What} ({Detail()})";
-}
-
-/// <summary>A wait that is made of several slices, between which the waiter does something for its end.</summary>
-public sealed class WaitEpisode
-{
-    internal long Since { get; } = Stopwatch.GetTimestamp();
-
-    internal bool IsReported { get; set; }
 }
 
 /// <summary>One wait of one thread, over all its parks.</summary>
@@ -35,8 +27,8 @@ internal struct Wait
     internal Wait(in WaitReason reason)
     {
         Reason = reason;
-        Since = reason.Episode?.Since ?? Stopwatch.GetTimestamp();
-        _reported = reason.IsIdle || reason.Episode is { IsReported: true };
+        Since = reason.Since != 0 ? reason.Since : Stopwatch.GetTimestamp();
+        _reported = reason.IsIdle || reason.Since != 0;
     }
 
     internal WaitReason Reason { get; }
@@ -60,8 +52,6 @@ internal struct Wait
         if (_reported || waited < DmaBufIoDiagnostics.WaitThreshold)
             return;
         _reported = true;
-        if (Reason.Episode is { } episode)
-            episode.IsReported = true;
         DmaBufIoDiagnostics.Report(new LongWait(thread, Reason.Describe(), waited));
     }
 }

@@ -140,7 +140,7 @@ public sealed partial class DmaBufToken
 
             // The device went, or the release began, while the driver was mapping: undo it under the same hold.
             context.Leave();
-            _driver.Unmap(made, held);
+            CallUnmap(made, held);
             return CheckAlive();
         }
         finally
@@ -209,7 +209,7 @@ public sealed partial class DmaBufToken
     /// <summary>Unmaps a map after its last request has ended (T8).</summary>
     private sealed class UnmapItem(DmaBufToken token, DmaMap map) : WorkItem, ILockedWork
     {
-        public void RunLocked(in HeldReservation held) => token.UnmapDrained(map, held);
+        public void RunLocked(in HeldReservation held) => token.CallUnmap(map, held);
 
         public void Finish() => token.ForgetUnmapped(map);
 

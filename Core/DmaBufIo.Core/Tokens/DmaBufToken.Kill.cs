@@ -19,8 +19,17 @@ public sealed partial class DmaBufToken
     }
 
     /// <inheritdoc/>
-    public void WaitUnmapped() =>
-        _unmapped.Wait(HasNoMaps, new WaitReason($"unmapping of {Name}", DescribeKilled));
+    public void WaitUnmapped()
+    {
+        var wait = new PollingWait(new WaitReason($"unmapping of {Name}", DescribeKilled));
+        do
+        {
+            // The requests that keep a map may have ended in queues that nobody reaps (T14).
+            foreach (DmaMap map in Undrained())
+                GateDrain.Advance(map.Gate);
+        }
+        while (wait.Pause(_unmapped, HasNoMaps, CancellationToken.None) != Errno.Ok);
+    }
 
     /// <summary>The exporter wants the memory back. First phase; the batch does the rest (T17).</summary>
     internal void CollectInvalidation(InvalidationBatch batch, in HeldReservation held)
@@ -30,14 +39,8 @@ public sealed partial class DmaBufToken
         if (_options.Design == InvalidationDesign.Draining)
         {
             // All that are not drained, also those that a reset or the release has killed: returning while their requests run is D4.
-            lock (_lock)
-            {
-                foreach (DmaMap killed in _killed)
-                {
-                    if (!killed.Gate.IsDrained)
-                        batch.AddWait(killed.Gate, killed.ToString());
-                }
-            }
+            foreach (DmaMap killed in Undrained())
+                batch.AddWait(killed.Gate, killed.ToString());
         }
         else
         {
@@ -77,8 +80,8 @@ public sealed partial class DmaBufToken
                 if (map is { FenceSettled: false, Fence: null })
                 {
                     // A context of its own: sharing one, a later map's fence would replace this one while its I/O still runs (F2).
-                    // Whoever waits for it reaps for the owners of the requests: they may be idle, or wait for it too (T14).
-                    fence = new DmaFence($"{map}", DmaFence.NewContext(), 1, () => GateDrain.Reap(map.Gate));
+                    // Whoever waits for it reaps the queues in which its requests may sit (T14).
+                    fence = new DmaFence($"{map}", DmaFence.NewContext(), 1, () => GateDrain.Advance(map.Gate));
                     map.Fence = fence;
                 }
             }
@@ -102,18 +105,6 @@ public sealed partial class DmaBufToken
         fence?.Signal();
     }
 
-    private void UnmapDrained(DmaMap map, in HeldReservation held)
-    {
-        try
-        {
-            _driver.Unmap(map, held);
-        }
-        catch (Exception e) when (e is not OutOfMemoryException)
-        {
-            DmaBufIoDiagnostics.Report(new DriverFault($"Unmap of {map}", e));
-        }
-    }
-
     private void ForgetUnmapped(DmaMap map)
     {
         Counters.Unmaps.Add();
@@ -135,6 +126,25 @@ public sealed partial class DmaBufToken
     {
         lock (_lock)
             return !_making && _live is null && _killed.Count == 0;
+    }
+
+    private void CallUnmap(DmaMap map, in HeldReservation held)
+    {
+        try
+        {
+            _driver.Unmap(map, held);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // Nobody can be told, and the token must still come to its end (T10).
+            DmaBufIoDiagnostics.Report(new DriverFault($"Unmap of {map}", e));
+        }
+    }
+
+    private DmaMap[] Undrained()
+    {
+        lock (_lock)
+            return [.. _killed.Where(static m => !m.Gate.IsDrained)];
     }
 
     private string DescribeKilled()

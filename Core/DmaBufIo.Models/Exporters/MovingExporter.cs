@@ -1,5 +1,6 @@
 using DmaBufIo.Dma;
 using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
 using DmaBufIo.Memory;
 
 namespace DmaBufIo.Models.Exporters;
@@ -51,11 +52,11 @@ public sealed class MovingExporter : DmaBufExporter
     /// <param name="cancellationToken">Interrupts the wait for the lock; what has begun is finished.</param>
     /// <returns>What the invalidation hit.</returns>
     /// <exception cref="OperationCanceledException">Cancelled before the lock was taken.</exception>
-    /// <exception cref="InvalidOperationException">The buffer is pinned by a static attachment.</exception>
+    /// <exception cref="DmaBufIoException">The buffer is pinned by a static attachment (<c>EBUSY</c>).</exception>
     public InvalidationReport Move(CancellationToken cancellationToken = default)
     {
         // Memory first: allocating takes time, and everyone waits for the lock's holder.
-        var next = new Place(MemoryRegion.Allocate(Buffer.Name, Buffer.Size));
+        Place next = new(MemoryRegion.Allocate(Buffer.Name, Buffer.Size));
         ReservationGuard guard;
         try
         {
@@ -72,7 +73,7 @@ public sealed class MovingExporter : DmaBufExporter
             if (_pins != 0)
             {
                 next.Region.Dispose();
-                throw new InvalidOperationException($"Buffer {Buffer.Name} is pinned by a static attachment and cannot move.");
+                throw new DmaBufIoException(Errno.EBUSY, "Models", Buffer.Name, "the buffer is pinned by a static attachment", "Detach the device that pins it, or attach it dynamically");
             }
 
             InvalidationReport report = Buffer.InvalidateMappings(guard.Held);

@@ -28,7 +28,7 @@ internal abstract class IommuDomain
     }
 
     /// <summary>Taken before anything below is touched; nothing but the access log's lock is taken under it.</summary>
-    public Lock Gate { get; } = new();
+    public DomainGate Gate { get; } = new();
 
     public ModelIommu Owner { get; }
 

@@ -20,7 +20,7 @@ internal sealed class ModelAddressSpace : DmaAddressSpace
     public override DeviceRange Map(in MemoryRange memory, DmaDirection direction, string purpose, long generation = 0)
     {
         Check(memory, direction);
-        lock (Domain.Gate)
+        using (Domain.Gate.EnterAsHost())
         {
             if (Domain.IsRemoved)
                 throw Refused(Errno.ENODEV, "the device was removed", "Map for a device that is still there", memory, "T11");
@@ -38,7 +38,7 @@ internal sealed class ModelAddressSpace : DmaAddressSpace
         if (Domain.Gate.IsHeldByCurrentThread)
             throw Refused(
                 Errno.EDEADLK, "unmap was called while this thread moves data of the device", "Unmap from another context", range.Memory);
-        lock (Domain.Gate)
+        using (Domain.Gate.EnterAsHost())
         {
             MappingRecord? record = Domain.Shadow.End(range);
             if (record is null)

@@ -56,7 +56,7 @@ internal sealed class ModelDmaPort : DmaPort
             // The gate is given up between runs, so that an unmap need not wait for a whole long transfer.
             int moved;
             Errno status;
-            lock (_domain.Gate)
+            using (_domain.Gate.EnterAsDevice())
                 status = MoveRun(address + (ulong)position, position, length - position, direction, ref move, ref reported, out moved);
             if (status != Errno.Ok)
                 return status;
@@ -147,16 +147,19 @@ internal sealed class ModelDmaPort : DmaPort
 
     private void Report(AccessProblem problem, ulong address, in Translation run, DmaDirection direction, ref Reported reported)
     {
-        // Once for each mapping that a DMA goes through: runs of one mapping are one access.
-        if (reported.Problem == problem && reported.Record == run.Record && reported.Region == run.Region)
+        // Adjoining runs of one mapping are one access, and one report.
+        bool continues = reported.Problem == problem && reported.End == address
+            && reported.Record == run.Record && reported.Region == run.Region;
+        reported = new Reported { Problem = problem, End = address + (ulong)run.Length, Record = run.Record, Region = run.Region };
+        if (continues)
             return;
-        reported = new Reported { Problem = problem, Record = run.Record, Region = run.Region };
         _log.Record(DeviceName, problem, address, run.Length, direction, run.Record, run.Region!.Name);
     }
 
     private struct Reported
     {
         public AccessProblem Problem;
+        public ulong End;
         public MappingRecord? Record;
         public MemoryRegion? Region;
     }

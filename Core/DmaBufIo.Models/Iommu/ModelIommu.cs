@@ -74,7 +74,7 @@ public sealed class ModelIommu : IDmaFabric, IDisposable
             long live = 0;
             foreach (ModelAddressSpace space in Spaces())
             {
-                lock (space.Domain.Gate)
+                using (space.Domain.Gate.EnterAsHost())
                     live += space.Domain.Shadow.Live.Count;
             }
 
@@ -150,7 +150,7 @@ public sealed class ModelIommu : IDmaFabric, IDisposable
                 "the device is removed by the thread that moves its data",
                 "Remove it from another context");
         List<MappingRecord> left;
-        lock (domain.Gate)
+        using (domain.Gate.EnterAsHost())
         {
             if (domain.IsRemoved)
                 return;
@@ -177,7 +177,7 @@ public sealed class ModelIommu : IDmaFabric, IDisposable
     {
         foreach (ModelAddressSpace space in Spaces())
         {
-            lock (space.Domain.Gate)
+            using (space.Domain.Gate.EnterAsHost())
                 space.Domain.Flush();
         }
     }

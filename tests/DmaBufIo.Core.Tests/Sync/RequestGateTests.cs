@@ -1,4 +1,5 @@
 using DmaBufIo.Errors;
+using DmaBufIo.Io;
 using DmaBufIo.Sync;
 
 namespace DmaBufIo.Tests.SyncTests;
@@ -42,7 +43,7 @@ public sealed class RequestGateTests
         var gate = new RequestGate(1, () => drained++);
         Assert.Equal(0, Kill(gate));
         Assert.Equal((1, true), (drained, gate.IsDrained));
-        Assert.Equal(Errno.Ok, gate.WaitDrained(new WaitReason("drained"), TestContext.Current.CancellationToken));
+        Assert.Equal(Errno.Ok, GateDrain.Drain(gate, new WaitReason("drained"), TestContext.Current.CancellationToken));
     }
 
     [Fact]
@@ -151,7 +152,7 @@ public sealed class RequestGateTests
             long before = Interlocked.Read(ref entries);
             Actor.Until(() => Interlocked.Read(ref entries) >= before + 4, "the gate is used");
             Kill(gates[i]);
-            Assert.Equal(Errno.Ok, gates[i].WaitDrained(new WaitReason("gate"), TestContext.Current.CancellationToken));
+            Assert.Equal(Errno.Ok, GateDrain.Drain(gates[i], new WaitReason("gate"), TestContext.Current.CancellationToken));
             Volatile.Write(ref current, i + 1);
         }
 

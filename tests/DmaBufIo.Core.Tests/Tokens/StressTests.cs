@@ -27,7 +27,7 @@ public sealed class StressTests
     {
         using var iommu = new ModelIommu();
         (Dma.DmaAddressSpace space, Dma.DmaPort port) = iommu.AddDevice("stress");
-        var device = new PuppetBlockDevice("stress", space, port, SourceSize + (Rings * Area), new Block.QueueLimits(512) { MaxBytes = 2 * Block });
+        var device = new PuppetBlockDevice("stress", space, port, SourceSize + (Rings * Area), new DmaBufIo.Block.QueueLimits(512) { MaxBytes = 2 * Block });
         var file = new BlockDeviceFile(device);
         Random.Shared.NextBytes(device.Store[..SourceSize]);
         MovingExporter[] exporters = [.. Enumerable.Range(0, 2).Select(static i => MovingExporter.Create($"stress{i}", Rings * Area))];

@@ -132,11 +132,27 @@ public class StaleAccessTests
     }
 
     [Fact]
+    public void F7_passthrough_records_exactly_the_part_of_an_access_that_no_live_mapping_covers()
+    {
+        using var bench = new Bench(IommuMode.Passthrough);
+        MemoryRegion region = bench.NumberedRegion(5);
+        ulong first = bench.Map(region, 1, 1).Address - 4096;
+        bench.Map(region, 3, 1, DmaDirection.FromDevice, "other way", 8);
+        byte[] read = new byte[5 * Bench.Page];
+        Assert.Equal(Errno.Ok, bench.Port.Read(first, read));
+        Assert.True(region.Span(0, read.Length).SequenceEqual(read));
+        Assert.Equal(
+            [(first, 4096L, null), (first + (2 * 4096), 4096, null), (first + (3 * 4096), 4096, "other way"), (first + (4 * 4096), 4096, null)],
+            bench.Iommu.Reports.Select(r => (r.Address, r.Length, r.Purpose)));
+    }
+
+    [Fact]
     public void Passthrough_faults_outside_every_known_region()
     {
         using var bench = new Bench(IommuMode.Passthrough);
         MemoryRegion region = bench.Region(2);
         DeviceRange range = bench.Map(region);
+        bench.Map(bench.Region(2, "next"));
         Assert.Equal(Errno.EFAULT, bench.Read(range.Address + 8192 - 4));
         Assert.Equal(Errno.EFAULT, bench.Read(0));
         Assert.Equal((2, 0), (bench.Iommu.Faults, bench.Iommu.StaleAccesses));
@@ -233,6 +249,24 @@ public class StaleAccessTests
     }
 
     [Theory]
+    [InlineData(IommuMode.Lazy)]
+    [InlineData(IommuMode.Passthrough)]
+    public void A_stale_transfer_outlives_its_memory_being_freed_under_it(IommuMode mode)
+    {
+        using var bench = new Bench(mode);
+        MemoryRegion region = MemoryRegion.Allocate("freed", 256 * 1024);
+        DeviceRange range = bench.Map(region);
+        byte[] all = new byte[region.Length];
+        Assert.Equal(Errno.Ok, bench.Port.Read(range.Address, all));
+        bench.Space.Unmap(range);
+        var mover = new FreeingMover(region);
+        Assert.Equal(Errno.Ok, bench.Port.Transfer(range.Address, region.Length, DmaDirection.FromDevice, mover));
+        Assert.Equal(region.Length, mover.Moved);
+        Assert.Equal(IommuReportKind.Stale, bench.SingleReport().Kind);
+        Assert.Equal(Errno.EFAULT, bench.Write(range.Address));
+    }
+
+    [Theory]
     [MemberData(nameof(Modes))]
     public void An_address_beyond_the_width_of_the_device_faults_and_does_not_wrap(IommuMode mode)
     {
@@ -292,6 +326,19 @@ public class StaleAccessTests
         public Errno Move(Span<byte> piece, long position)
         {
             region.MarkDead();
+            return Errno.Ok;
+        }
+    }
+
+    private sealed class FreeingMover(MemoryRegion region) : IDmaMover
+    {
+        public long Moved { get; private set; }
+
+        public Errno Move(Span<byte> piece, long position)
+        {
+            region.Dispose();
+            piece.Fill(0x44);
+            Moved += piece.Length;
             return Errno.Ok;
         }
     }

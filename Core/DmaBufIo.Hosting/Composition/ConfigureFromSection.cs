@@ -1,0 +1,54 @@
+using DmaBufIo.Errors;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Options;
+
+namespace DmaBufIo.Hosting;
+
+/// <summary>
+/// Applies the configuration section to the options. By hand: the general binder's messages tell neither the values allowed nor the remedy.
+/// </summary>
+internal sealed class ConfigureFromSection(IConfiguration? configuration = null) : IConfigureOptions<DmaBufIoOptions>
+{
+    public void Configure(DmaBufIoOptions options)
+    {
+        if (configuration?.GetSection(DmaBufIoOptions.SectionName) is not IConfigurationSection section)
+            return;
+        options.PluginFolder = section[nameof(DmaBufIoOptions.PluginFolder)] ?? options.PluginFolder;
+        options.LoadPluginFolder = Switch(section, nameof(DmaBufIoOptions.LoadPluginFolder), options.LoadPluginFolder);
+        options.NonCollectiblePlugins = Switch(section, nameof(DmaBufIoOptions.NonCollectiblePlugins), options.NonCollectiblePlugins);
+        options.Iommu = Choice(section, nameof(DmaBufIoOptions.Iommu), options.Iommu);
+        options.Invalidation = Choice(section, nameof(DmaBufIoOptions.Invalidation), options.Invalidation);
+        foreach (IConfigurationSection shared in section.GetSection(nameof(DmaBufIoOptions.SharedAssemblies)).GetChildren())
+        {
+            if (shared.Value is string name)
+                options.SharedAssemblies.Add(name);
+        }
+    }
+
+    private static bool Switch(IConfigurationSection section, string key, bool fallback) => section[key] is not string text ? fallback
+        : bool.TryParse(text, out bool value) ? value
+        : throw Wrong(section, key, text, ["true", "false"]);
+
+    private static T Choice<T>(IConfigurationSection section, string key, T fallback)
+        where T : struct, Enum
+    {
+        if (section[key] is not string text)
+            return fallback;
+
+        // By name only: a number would be taken for any value, defined or not.
+        string? name = Enum.GetNames<T>().FirstOrDefault(n => n.Equals(text, StringComparison.OrdinalIgnoreCase));
+        return name is not null ? Enum.Parse<T>(name) : throw Wrong(
+            section,
+            key,
+            text,
+            [.. Enum.GetNames<T>().Select(static n => n.ToLowerInvariant())]);
+    }
+
+    private static DmaBufIoException Wrong(IConfigurationSection section, string key, string value, string[] known) =>
+        new(
+            Errno.EINVAL,
+            "Hosting",
+            $"configuration key {section.Path}:{key}",
+            $"'{value}' is not one of its values",
+            $"Write one of: {string.Join(", ", known)}");
+}

@@ -1,0 +1,49 @@
+using Microsoft.Extensions.Logging;
+
+namespace DmaBufIo.Hosting;
+
+/// <summary>
+/// Every message of the host. An event id keeps its meaning for ever: 1xxx plugins, 2xxx devices and buffers, 3xxx diagnostics, 4xxx the
+/// host.
+/// </summary>
+internal static partial class HostLog
+{
+    [LoggerMessage(1000, LogLevel.Information, "Plugin {Plugin} {Version} loaded from {Folder}, words: {Words}")]
+    internal static partial void PluginLoaded(this ILogger logger, string plugin, Version? version, string folder, string words);
+
+    [LoggerMessage(1001, LogLevel.Warning, "Plugin {Plugin} from {Folder} refused: {Reason}")]
+    internal static partial void PluginRefused(this ILogger logger, string plugin, string folder, string reason);
+
+    [LoggerMessage(1002, LogLevel.Information, "Plugin {Plugin} from {Folder} unloaded")]
+    internal static partial void PluginUnloaded(this ILogger logger, string plugin, string folder);
+
+    [LoggerMessage(1003, LogLevel.Warning, "No plugin in folder {Folder}")]
+    internal static partial void PluginFolderEmpty(this ILogger logger, string folder);
+
+    [LoggerMessage(2000, LogLevel.Information, "Device {Device} opened from {Expression}, driver {Driver}")]
+    internal static partial void DeviceOpened(this ILogger logger, string device, string expression, string driver);
+
+    [LoggerMessage(2001, LogLevel.Information, "Device {Device} closed")]
+    internal static partial void DeviceClosed(this ILogger logger, string device);
+
+    [LoggerMessage(2002, LogLevel.Information, "Function {Function} is driven by {Driver}; {Other} matches it too and was loaded later")]
+    internal static partial void DriverPassedOver(this ILogger logger, string function, string driver, string other);
+
+    [LoggerMessage(2010, LogLevel.Information, "Buffer {Buffer} of {Size} bytes made by {Expression}")]
+    internal static partial void BufferCreated(this ILogger logger, string buffer, long size, string expression);
+
+    [LoggerMessage(2011, LogLevel.Information, "Reference to buffer {Buffer} dropped")]
+    internal static partial void BufferDropped(this ILogger logger, string buffer);
+
+    [LoggerMessage(3000, LogLevel.Warning, "Thread {Thread} has waited {Waited} for {WaitsFor}")]
+    internal static partial void LongWait(this ILogger logger, string thread, TimeSpan waited, string waitsFor);
+
+    [LoggerMessage(3001, LogLevel.Error, "A driver's callback threw: {Callback}")]
+    internal static partial void DriverFault(this ILogger logger, string callback, Exception exception);
+
+    [LoggerMessage(4000, LogLevel.Information, "Started with {Loaded} plugins, {Refused} refused")]
+    internal static partial void Started(this ILogger logger, int loaded, int refused);
+
+    [LoggerMessage(4001, LogLevel.Information, "Stopped")]
+    internal static partial void Stopped(this ILogger logger);
+}

@@ -1,0 +1,31 @@
+using Microsoft.Extensions.Options;
+
+namespace DmaBufIo.Hosting;
+
+/// <summary>Finds what is wrong with the options before anything is started with them.</summary>
+internal sealed class OptionsValidator : IValidateOptions<DmaBufIoOptions>
+{
+    public ValidateOptionsResult Validate(string? name, DmaBufIoOptions options)
+    {
+        var failures = new List<string>();
+        void Refuse(string option, string problem, string remedy) => failures.Add($"{option} {problem}: {remedy}");
+        if (options.LoadPluginFolder && string.IsNullOrWhiteSpace(options.PluginFolder))
+            Refuse(nameof(options.PluginFolder), "is empty", $"name a folder, or switch {nameof(options.LoadPluginFolder)} off");
+        if (!Enum.IsDefined(options.Iommu))
+            Refuse(nameof(options.Iommu), $"is {options.Iommu}", OneOf<IommuPolicy>());
+        if (!Enum.IsDefined(options.Invalidation))
+            Refuse(nameof(options.Invalidation), $"is {options.Invalidation}", OneOf<Tokens.InvalidationDesign>());
+        if (options.AssemblyLoader is null)
+            Refuse(nameof(options.AssemblyLoader), "is null", "leave the default, or give a function that makes a loader");
+        foreach (string shared in options.SharedAssemblies)
+        {
+            if (string.IsNullOrWhiteSpace(shared) || shared.EndsWith(".dll", StringComparison.OrdinalIgnoreCase))
+                Refuse(nameof(options.SharedAssemblies), $"holds '{shared}'", "write simple names of assemblies, without .dll");
+        }
+
+        return failures.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(failures);
+    }
+
+    private static string OneOf<T>()
+        where T : struct, Enum => $"choose one of {string.Join(", ", Enum.GetNames<T>())}";
+}

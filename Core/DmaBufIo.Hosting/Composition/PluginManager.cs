@@ -1,0 +1,335 @@
+using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
+using DmaBufIo.Plugins;
+using Microsoft.Extensions.Logging;
+
+namespace DmaBufIo.Hosting;
+
+/// <summary>Loads plugins, tells what became of them, and unloads them. Any thread; loading and unloading are serialised.</summary>
+public sealed class PluginManager
+{
+    private readonly PluginActivator _activator;
+    private readonly ILogger _logger;
+    private readonly Lock _loading = new();
+    private readonly Lock _lock = new();
+    private readonly List<LoadedPlugin> _plugins = [];
+    private readonly List<PluginStatus> _statuses = [];
+
+    internal PluginManager(PluginActivator activator, ILogger logger)
+    {
+        _activator = activator;
+        _logger = logger;
+    }
+
+    /// <summary>Every plugin that was found, loaded or refused: the built-in ones first, then in the order of loading.</summary>
+    public IReadOnlyList<PluginStatus> All
+    {
+        get
+        {
+            lock (_lock)
+                return [.. _statuses];
+        }
+    }
+
+    /// <summary>The words that name devices, in alphabetical order.</summary>
+    public IReadOnlyList<string> DeviceWords => Words(static p => p.DeviceWords);
+
+    /// <summary>The words that name exporters, in alphabetical order.</summary>
+    public IReadOnlyList<string> ExporterWords => Words(static p => p.ExporterWords);
+
+    /// <summary>
+    /// Loads every plugin below a folder, in alphabetical order of their folders; names that begin with a dot are passed over, so that a
+    /// new version can be unpacked beside and renamed into place. A plugin that is refused does not keep the others from being loaded.
+    /// </summary>
+    /// <param name="folder">The folder of the plugins' folders.</param>
+    /// <returns>One entry per plugin folder.</returns>
+    /// <exception cref="DmaBufIoException">The folder is missing (<c>ENOENT</c>) or is none (<c>EINVAL</c>).</exception>
+    public IReadOnlyList<PluginStatus> LoadAll(string folder)
+    {
+        string path = Path.GetFullPath(folder);
+        if (File.Exists(path))
+            throw new DmaBufIoException(Errno.EINVAL, "Hosting", $"plugin folder {path}", "it is a file", Remedy);
+        if (!Directory.Exists(path))
+            throw new DmaBufIoException(Errno.ENOENT, "Hosting", $"plugin folder {path}", "there is no such folder", Remedy);
+
+        PluginStatus[] found =
+        [
+            .. Directory.GetDirectories(path)
+                .Where(static d => !Path.GetFileName(d).StartsWith('.'))
+                .Order(StringComparer.Ordinal)
+                .Select(Load),
+        ];
+        if (found.Length == 0)
+            _logger.PluginFolderEmpty(path);
+        return found;
+    }
+
+    /// <summary>Loads one plugin. What was known of an earlier attempt from this folder is replaced.</summary>
+    /// <param name="folder">
+    /// The plugin's own folder: <c>NAME/NAME.dll</c>, or a folder with exactly one deps.json, whose assembly is the entry.
+    /// </param>
+    /// <returns>What became of it; a refusal is told here and not thrown.</returns>
+    /// <exception cref="DmaBufIoException">A plugin from this folder is loaded already (<c>EEXIST</c>).</exception>
+    public PluginStatus Load(string folder)
+    {
+        string path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
+        lock (_loading)
+        {
+            if (All.Any(s => s.Folder == path && s.State == PluginState.Loaded))
+                throw new DmaBufIoException(
+                    Errno.EEXIST,
+                    "Hosting",
+                    $"plugin folder {path}",
+                    "its plugin is loaded already",
+                    "Unload it first, or reload it");
+            return Take(new PluginStatus(Path.GetFileName(path), PluginState.Refused) { Folder = path }, _activator.FromFolder);
+        }
+    }
+
+    /// <summary>Unloads a plugin: its words are gone, its scope is disposed with everything in it, its load context is given up.</summary>
+    /// <param name="name">The plugin's name, or that of its folder.</param>
+    /// <returns>Tells when its memory has been given back.</returns>
+    /// <exception cref="DmaBufIoException">
+    /// No such plugin (<c>ENOENT</c>), it is built in (<c>EPERM</c>), or devices or buffers made by it are alive (<c>EBUSY</c>, with their
+    /// numbers).
+    /// </exception>
+    public UnloadedPlugin Unload(string name)
+    {
+        lock (_loading)
+        {
+            LoadedPlugin plugin;
+            lock (_lock)
+            {
+                plugin = Named(name);
+                int buffers = plugin.CountBuffers();
+                if (plugin.Devices != 0 || buffers != 0)
+                    throw new DmaBufIoException(
+                        Errno.EBUSY,
+                        "Hosting",
+                        $"plugin {plugin.Status.Name}",
+                        $"{Count(plugin.Devices, "device")} and {Count(buffers, "buffer")} made by it are alive",
+                        "Close its devices and drop every reference to its buffers first");
+                Forget(plugin);
+            }
+
+            var unloaded = new UnloadedPlugin(plugin.Status.Name, plugin.Unload());
+            _logger.PluginUnloaded(plugin.Status.Name, plugin.Status.Folder!);
+            return unloaded;
+        }
+    }
+
+    /// <summary>Unloads a plugin and loads what its folder holds now.</summary>
+    /// <param name="name">The plugin's name, or that of its folder.</param>
+    /// <returns>What became of it; a new version that is refused leaves no old one behind.</returns>
+    /// <exception cref="DmaBufIoException">As <see cref="Unload"/>.</exception>
+    public PluginStatus Reload(string name)
+    {
+        lock (_loading)
+        {
+            string folder;
+            lock (_lock)
+                folder = Named(name).Status.Folder!;
+            Unload(name);
+            return Load(folder);
+        }
+    }
+
+    internal PluginStatus AddBuiltIn(string typeName, Func<IDmaBufIoPlugin> create)
+    {
+        lock (_loading)
+            return Take(new PluginStatus(typeName, PluginState.Refused), draft => _activator.BuiltIn(draft, create));
+    }
+
+    /// <summary>Finds the first plugin that has something, and keeps it from being unloaded.</summary>
+    internal (T Found, PluginUse Use)? Find<T>(Func<LoadedPlugin, T?> pick)
+        where T : class
+    {
+        lock (_lock)
+        {
+            foreach (LoadedPlugin plugin in _plugins)
+            {
+                if (pick(plugin) is T found)
+                    return (found, BeginUse(plugin));
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Every driver in load order, each keeping its plugin; the caller ends the uses it does not need.</summary>
+    internal IReadOnlyList<(IPciDriver Driver, PluginUse Use)> Drivers()
+    {
+        lock (_lock)
+            return [.. _plugins.SelectMany(p => p.Drivers.Select(d => (d, BeginUse(p))))];
+    }
+
+    internal void AddBuffer(LoadedPlugin plugin, DmaBuf buffer)
+    {
+        lock (_lock)
+            plugin.AddBuffer(buffer);
+    }
+
+    internal PluginUse BeginUseAgain(LoadedPlugin plugin)
+    {
+        lock (_lock)
+            return BeginUse(plugin);
+    }
+
+    internal void EndUse(LoadedPlugin plugin)
+    {
+        lock (_lock)
+            plugin.Devices--;
+    }
+
+    /// <summary>Unloads everything, the newest first, whatever is alive: the host is going.</summary>
+    internal void UnloadAll()
+    {
+        lock (_loading)
+        {
+            using var owned = new OwnedStack();
+            lock (_lock)
+            {
+                foreach (LoadedPlugin plugin in _plugins)
+                    owned.Push(new Unloading(plugin));
+                _plugins.Clear();
+                _statuses.Clear();
+            }
+        }
+    }
+
+    private static string Remedy =>
+        $"Build the plugins, and name their folder: option {nameof(DmaBufIoOptions.PluginFolder)}, "
+        + $"configuration key {DmaBufIoOptions.SectionName}:{nameof(DmaBufIoOptions.PluginFolder)}";
+
+    private static string Count(int number, string what) => number == 1 ? $"1 {what}" : $"{number} {what}s";
+
+    private PluginStatus Take(PluginStatus status, Func<PluginDraft, LoadedPlugin> activate)
+    {
+        var draft = new PluginDraft(status);
+        LoadedPlugin? plugin = null;
+        PluginStatus result;
+        try
+        {
+            plugin = ActivateUnique(draft, activate);
+            result = plugin.Status;
+        }
+        catch (Exception e)
+        {
+            // Whatever a plugin throws while it is loaded is the reason why it is refused; the others go on.
+            result = draft.Refuse(Reason(e));
+        }
+
+        lock (_lock)
+        {
+            _statuses.RemoveAll(s => s.Folder is not null && s.Folder == result.Folder);
+            _statuses.Add(result);
+            if (plugin is not null)
+                _plugins.Add(plugin);
+        }
+
+        if (plugin is not null)
+            _logger.PluginLoaded(result.Name, result.Version, result.Folder ?? "built in", string.Join(", ", result.Words));
+        else
+            _logger.PluginRefused(result.Name, result.Folder ?? "built in", result.Reason!);
+        return result;
+    }
+
+    private static string Reason(Exception e) => e switch
+    {
+        DmaBufIoException known => $"{known.Problem}. {known.Remedy}.",
+        BadImageFormatException => $"an assembly of it is not a whole .NET assembly ({e.Message}). Build or copy it again.",
+        _ => $"{e.GetType().Name}: {e.Message}",
+    };
+
+    private LoadedPlugin ActivateUnique(PluginDraft draft, Func<PluginDraft, LoadedPlugin> activate)
+    {
+        LoadedPlugin plugin = activate(draft);
+        try
+        {
+            CheckUnique(plugin);
+            return plugin;
+        }
+        catch
+        {
+            plugin.Unload();
+            throw;
+        }
+    }
+
+    private void CheckUnique(LoadedPlugin plugin)
+    {
+        string name = plugin.Status.Name;
+        lock (_lock)
+        {
+            if (_plugins.Find(p => p.Status.Name == name) is LoadedPlugin same)
+                throw PluginDraft.Refused(
+                    name,
+                    $"the name '{name}' is taken by the plugin from {same.Status.Folder ?? "the host application"}",
+                    "Remove one of the two");
+            CheckWords(plugin, "device", static p => p.DeviceWords);
+            CheckWords(plugin, "exporter", static p => p.ExporterWords);
+        }
+    }
+
+    private void CheckWords(LoadedPlugin plugin, string kind, Func<LoadedPlugin, IEnumerable<string>> words)
+    {
+        string name = plugin.Status.Name;
+        var own = new HashSet<string>(StringComparer.Ordinal);
+        foreach (string word in words(plugin))
+        {
+            if (!own.Add(word))
+                throw PluginDraft.Refused(
+                    name,
+                    $"two of its factories have the {kind} word '{word}'",
+                    "Give each factory a word of its own");
+            if (_plugins.Find(p => words(p).Contains(word, StringComparer.Ordinal)) is LoadedPlugin other)
+                throw PluginDraft.Refused(
+                    name,
+                    $"the {kind} word '{word}' is taken by plugin {other.Status.Name}",
+                    "Remove one of the two");
+        }
+    }
+
+    private LoadedPlugin Named(string name)
+    {
+        LoadedPlugin plugin = _plugins.Find(p => p.Status.Name == name)
+            ?? _plugins.Find(p => p.Status.Folder is string folder && Path.GetFileName(folder) == name)
+            ?? throw new DmaBufIoException(
+                Errno.ENOENT,
+                "Hosting",
+                $"plugin {name}",
+                "no such plugin is loaded",
+                $"Name one of: {string.Join(", ", _plugins.Select(static p => p.Status.Name))}");
+        if (plugin.Status.IsBuiltIn)
+            throw new DmaBufIoException(
+                Errno.EPERM,
+                "Hosting",
+                $"plugin {name}",
+                "it is part of the host application and cannot be unloaded",
+                "Unload plugins that come from a folder");
+        return plugin;
+    }
+
+    private void Forget(LoadedPlugin plugin)
+    {
+        _plugins.Remove(plugin);
+        _statuses.Remove(plugin.Status);
+    }
+
+    private PluginUse BeginUse(LoadedPlugin plugin)
+    {
+        plugin.Devices++;
+        return new PluginUse(this, plugin);
+    }
+
+    private string[] Words(Func<LoadedPlugin, IEnumerable<string>> words)
+    {
+        lock (_lock)
+            return [.. _plugins.SelectMany(words).Order(StringComparer.Ordinal)];
+    }
+
+    private sealed class Unloading(LoadedPlugin plugin) : IDisposable
+    {
+        public void Dispose() => plugin.Unload();
+    }
+}

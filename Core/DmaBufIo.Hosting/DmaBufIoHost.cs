@@ -1,0 +1,318 @@
+using Autofac;
+using DmaBufIo.Dma;
+using DmaBufIo.Errors;
+using DmaBufIo.Hosting.Topology;
+using DmaBufIo.Plugins;
+using DmaBufIo.Tokens;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
+
+namespace DmaBufIo.Hosting;
+
+/// <summary>
+/// The framework in one object: plugins, devices and buffers. Under the generic host it is a singleton service that starts and stops with
+/// the application; elsewhere <see cref="Create"/> makes one. Any thread.
+/// </summary>
+public sealed class DmaBufIoHost : IDisposable
+{
+    private readonly ILogger _logger;
+    private readonly IServiceProvider _services;
+    private readonly OwnedStack _owned = new();
+    private readonly Lock _starting = new();
+    private readonly Lock _lock = new();
+    private readonly List<OpenedDevice> _devices = [];
+    private readonly List<ExportedBuffer> _buffers = [];
+    private readonly DeviceTree _tree;
+    private IDmaFabric? _fabric;
+    private bool _prepared;
+    private bool _started;
+    private bool _disposed;
+
+    internal DmaBufIoHost(DmaBufIoOptions options, ILoggerFactory loggerFactory, IConfiguration configuration, IServiceProvider services)
+    {
+        Options = options;
+        _services = services;
+        _logger = loggerFactory.CreateLogger("DmaBufIo.Hosting");
+
+        var builder = new ContainerBuilder();
+        builder.RegisterInstance(loggerFactory).As<ILoggerFactory>().ExternallyOwned();
+        builder.RegisterInstance(configuration).As<IConfiguration>().ExternallyOwned();
+        builder.Register(_ => _fabric ?? throw NoFabric()).As<IDmaFabric>().ExternallyOwned();
+        IContainer root = _owned.Push(builder.Build());
+        Plugins = new PluginManager(new PluginActivator(root, options, configuration), _logger);
+        _tree = new DeviceTree(Plugins, _logger);
+    }
+
+    /// <summary>The options, final.</summary>
+    public DmaBufIoOptions Options { get; }
+
+    /// <summary>What was loaded, and what was refused.</summary>
+    public PluginManager Plugins { get; }
+
+    /// <summary>Where device models get their address spaces from; null before the start, or when the application gives none.</summary>
+    public IDmaFabric? Fabric => _fabric;
+
+    /// <summary>How tokens behave, from <see cref="DmaBufIoOptions.Invalidation"/>: for opening files and registering buffers.</summary>
+    public TokenOptions TokenOptions => TokenOptions.Default with { Design = Options.Invalidation };
+
+    /// <summary>The open devices, in the order of opening.</summary>
+    public IReadOnlyList<OpenedDevice> Devices
+    {
+        get
+        {
+            lock (_lock)
+                return [.. _devices];
+        }
+    }
+
+    /// <summary>The buffers whose reference was not dropped yet, in the order of making.</summary>
+    public IReadOnlyList<ExportedBuffer> Buffers
+    {
+        get
+        {
+            lock (_lock)
+                return [.. _buffers];
+        }
+    }
+
+    /// <summary>Makes a host without the generic host, and starts it.</summary>
+    /// <param name="options">What the application chooses.</param>
+    /// <param name="loggerFactory">For the host's messages and the plugins'; stays the caller's. Null for none.</param>
+    /// <param name="configuration">
+    /// Where plugins find their sections (<c>DmaBufIo:Plugins:NAME</c>); null for none. The options are not read from it.
+    /// </param>
+    /// <returns>The host; dispose it to close everything.</returns>
+    /// <exception cref="DmaBufIoException">Wrong options (<c>EINVAL</c>), or the plugin folder is missing (<c>ENOENT</c>).</exception>
+    public static DmaBufIoHost Create(DmaBufIoOptions options, ILoggerFactory? loggerFactory = null, IConfiguration? configuration = null)
+    {
+        ValidateOptionsResult valid = new OptionsValidator().Validate(name: null, options);
+        if (valid.Failed)
+            throw new DmaBufIoException(
+                Errno.EINVAL,
+                "Hosting",
+                nameof(DmaBufIoOptions),
+                string.Join("; ", valid.Failures),
+                "Correct the options");
+
+        ILoggerFactory loggers = loggerFactory ?? NullLoggerFactory.Instance;
+        IConfiguration settings = configuration ?? new ConfigurationBuilder().Build();
+        ServiceProvider services = new ServiceCollection()
+            .AddSingleton(loggers)
+            .AddSingleton(settings)
+            .AddSingleton(options)
+            .BuildServiceProvider();
+        var host = new DmaBufIoHost(options, loggers, settings, services);
+        host._owned.Push(services);
+        try
+        {
+            host.Start();
+            return host;
+        }
+        catch
+        {
+            host.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>
+    /// Makes the fabric and loads the plugins: the built-in ones, then those of the folder. Does nothing when it was started already.
+    /// </summary>
+    /// <exception cref="DmaBufIoException">
+    /// The plugin folder is missing (<c>ENOENT</c>). Single plugins that are refused do not keep the host from starting.
+    /// </exception>
+    public void Start()
+    {
+        lock (_starting)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            if (_started)
+                return;
+            if (!_prepared)
+                Prepare();
+            if (Options.LoadPluginFolder)
+                Plugins.LoadAll(Options.PluginFolder);
+            _started = true;
+            IReadOnlyList<PluginStatus> all = Plugins.All;
+            _logger.Started(all.Count(static s => s.State == PluginState.Loaded), all.Count(static s => s.State == PluginState.Refused));
+        }
+    }
+
+    /// <summary>Parses a device expression with the words of the plugins that are loaded now; opens nothing.</summary>
+    /// <param name="expression">A topology expression or a plain path.</param>
+    /// <returns>The tree.</returns>
+    /// <exception cref="DmaBufIoException">Broken (<c>EINVAL</c>); the message points at the character.</exception>
+    public DeviceExpression Parse(string expression)
+    {
+        ThrowIfNotStarted();
+        return new ExpressionParser(Plugins.DeviceWords, Plugins.ExporterWords).ParseDevice(expression);
+    }
+
+    /// <summary>Opens a device and everything it stands on.</summary>
+    /// <param name="expression">
+    /// A topology expression or a plain path, which means <c>nvme:PATH</c>; the grammar stands at <see cref="ExpressionParser"/>.
+    /// </param>
+    /// <param name="readOnly">True when the device will only be read.</param>
+    /// <returns>The device; the caller disposes it, or the host does when it stops.</returns>
+    /// <exception cref="DmaBufIoException">
+    /// A broken expression or an unknown word (<c>EINVAL</c>), no driver (<c>ENODEV</c>), or what the plugins say. Nothing stays open then.
+    /// </exception>
+    public OpenedDevice Open(string expression, bool readOnly = false) => Open(Parse(expression), readOnly);
+
+    /// <summary>Opens a device and everything it stands on.</summary>
+    /// <param name="expression">From <see cref="Parse"/>, perhaps with options added.</param>
+    /// <param name="readOnly">True when the device will only be read.</param>
+    /// <returns>The device; the caller disposes it, or the host does when it stops.</returns>
+    /// <exception cref="DmaBufIoException">
+    /// An unknown word (<c>EINVAL</c>), no driver (<c>ENODEV</c>), or what the plugins say. Nothing stays open then.
+    /// </exception>
+    public OpenedDevice Open(DeviceExpression expression, bool readOnly = false)
+    {
+        ThrowIfNotStarted();
+        var owned = new OwnedStack();
+        var device = new OpenedDevice(_tree.Open(expression, readOnly, owned), owned, Closed);
+        Add(_devices, device);
+        _logger.DeviceOpened(device.Name, ExpressionText.Format(expression), device.Root.DriverName);
+        return device;
+    }
+
+    /// <summary>Makes a buffer.</summary>
+    /// <param name="exporterExpression">
+    /// For example "udmabuf" or "gpu:vram=64M"; the grammar stands at <see cref="ExpressionParser"/>.
+    /// </param>
+    /// <param name="name">A name for the buffer, for messages.</param>
+    /// <param name="size">Bytes, a positive multiple of the page size.</param>
+    /// <returns>The buffer; the caller disposes it, or the host does when it stops.</returns>
+    /// <exception cref="DmaBufIoException">
+    /// A broken expression, an unknown exporter, a wrong size (<c>EINVAL</c>), or what the exporter says.
+    /// </exception>
+    public ExportedBuffer CreateBuffer(string exporterExpression, string name, long size)
+    {
+        ThrowIfNotStarted();
+        DeviceExpression parsed = new ExpressionParser(Plugins.DeviceWords, Plugins.ExporterWords).ParseExporter(exporterExpression);
+        if (size <= 0 || size % Memory.MemoryRegion.PageSize != 0)
+            throw new DmaBufIoException(
+                Errno.EINVAL,
+                "Hosting",
+                $"buffer {name}",
+                $"the size is not a positive multiple of the page size ({Memory.MemoryRegion.PageSize})",
+                "Round it up to whole pages",
+                range: $"0+{size}");
+        if (Plugins.Find(p => p.Exporter(parsed.Word)) is not var (factory, use))
+            throw parsed.Broken(
+                parsed.Position,
+                $"'{parsed.Word}' is not a known exporter",
+                ExpressionParser.Known("exporters", Plugins.ExporterWords));
+
+        // The use spans the plugin's code; from then on the buffer itself is what keeps the plugin.
+        using (use)
+        {
+            DmaBufs.DmaBuf made = factory.Create(parsed, name, size);
+            Plugins.AddBuffer(use.Plugin, made);
+            var buffer = new ExportedBuffer(parsed, use.Plugin.Status.Name, made, factory, Dropped);
+            Add(_buffers, buffer);
+            _logger.BufferCreated(name, size, exporterExpression);
+            return buffer;
+        }
+    }
+
+    /// <summary>
+    /// Closes every open device, the newest first, then drops the host's references to buffers. The plugins stay. May sleep.
+    /// </summary>
+    /// <exception cref="AggregateException">
+    /// Several failed; a single failure is thrown as it is. Everything was closed either way.
+    /// </exception>
+    public void CloseAll()
+    {
+        using var owned = new OwnedStack();
+        foreach (ExportedBuffer buffer in Buffers)
+            owned.Push(buffer);
+        foreach (OpenedDevice device in Devices)
+            owned.Push(device);
+    }
+
+    /// <summary>Closes everything: devices, buffers, plugins, and the fabric where the host made it. Idempotent.</summary>
+    /// <exception cref="AggregateException">As <see cref="CloseAll"/>.</exception>
+    public void Dispose()
+    {
+        lock (_starting)
+        {
+            lock (_lock)
+            {
+                if (_disposed)
+                    return;
+                _disposed = true;
+            }
+        }
+
+        using var all = new OwnedStack();
+        all.Push(new Ending(() => _logger.Stopped()));
+        if (Options.OwnsFabric && _fabric is IDisposable fabric)
+            all.Push(fabric);
+        all.Push(_owned);
+        all.Push(new Ending(Plugins.UnloadAll));
+        all.Push(new Ending(CloseAll));
+    }
+
+    private static DmaBufIoException NoFabric() => new(
+        Errno.ENODEV,
+        "Hosting",
+        nameof(IDmaFabric),
+        "the plugin needs a DMA fabric, and this host has none",
+        $"Give the host one by {nameof(DmaBufIoOptions)}.{nameof(DmaBufIoOptions.UseFabric)}, for example the modelled IOMMU of Models");
+
+    // Done once, also when the plugin folder turns out to be missing and the application starts again with another.
+    private void Prepare()
+    {
+        _prepared = true;
+        _owned.Push(new DiagnosticsForwarder(_logger));
+        _fabric = Options.Fabric?.Invoke(_services, Options);
+        foreach ((string name, Func<IDmaBufIoPlugin> create) in Options.BuiltIns)
+            Plugins.AddBuiltIn(name, create);
+    }
+
+    private void Add<T>(List<T> opened, T thing)
+        where T : IDisposable
+    {
+        lock (_lock)
+        {
+            if (!_disposed)
+            {
+                opened.Add(thing);
+                return;
+            }
+        }
+
+        thing.Dispose();
+        throw new ObjectDisposedException(nameof(DmaBufIoHost), "The host was disposed while this was being opened.");
+    }
+
+    private void Closed(OpenedDevice device)
+    {
+        lock (_lock)
+            _devices.Remove(device);
+        _logger.DeviceClosed(device.Name);
+    }
+
+    private void Dropped(ExportedBuffer buffer)
+    {
+        lock (_lock)
+            _buffers.Remove(buffer);
+        _logger.BufferDropped(buffer.Name);
+    }
+
+    private void ThrowIfNotStarted()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        if (!_started)
+            throw new InvalidOperationException($"The host is not started: call {nameof(Start)}, or wait until the generic host has started.");
+    }
+
+    private sealed class Ending(Action action) : IDisposable
+    {
+        public void Dispose() => action();
+    }
+}

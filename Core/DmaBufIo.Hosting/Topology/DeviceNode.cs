@@ -1,0 +1,95 @@
+using DmaBufIo.Block;
+using DmaBufIo.Errors;
+using DmaBufIo.Pci;
+using DmaBufIo.Plugins;
+
+namespace DmaBufIo.Hosting;
+
+/// <summary>One device of an opened tree: a PCI function with its driver, or a block device that stands on others.</summary>
+public sealed class DeviceNode
+{
+    private PciFunction? _function;
+    private IPciBinding? _binding;
+
+    internal DeviceNode(
+        DeviceExpression expression,
+        string name,
+        string driver,
+        IReadOnlyList<string> plugins,
+        IReadOnlyList<BlockDevice> blockDevices,
+        IReadOnlyList<DeviceNode> members)
+    {
+        Expression = expression;
+        Name = name;
+        DriverName = driver;
+        PluginNames = plugins;
+        BlockDevices = blockDevices;
+        Members = members;
+    }
+
+    /// <summary>The part of the expression that this device stands for.</summary>
+    public DeviceExpression Expression { get; }
+
+    /// <summary>The device's name: "nvme0" for a PCI function, the block device's name for others.</summary>
+    public string Name { get; }
+
+    /// <summary>The driver bound to the function; for a device on others the word that made it.</summary>
+    public string DriverName { get; }
+
+    /// <summary>The plugins that made it: that of the function, then that of its driver where it is another.</summary>
+    public IReadOnlyList<string> PluginNames { get; }
+
+    /// <summary>Its block devices; owned by the node. Empty once the device is closed.</summary>
+    public IReadOnlyList<BlockDevice> BlockDevices { get; private set; }
+
+    /// <summary>The devices it stands on, in order; closed after it.</summary>
+    public IReadOnlyList<DeviceNode> Members { get; }
+
+    /// <summary>
+    /// What the function and those of its members found wrong so far (<see cref="PciFunction.Problems"/>). Empty once the device is closed.
+    /// </summary>
+    public IReadOnlyList<string> Problems => [.. _function?.Problems ?? [], .. Members.SelectMany(static m => m.Problems)];
+
+    /// <summary>Resets the device under load (T11, N8): see <see cref="IPciBinding.Reset"/>.</summary>
+    /// <exception cref="DmaBufIoException">
+    /// It stands on other devices: reset those (<c>EOPNOTSUPP</c>); or it is closed (<c>ENODEV</c>).
+    /// </exception>
+    public void Reset()
+    {
+        if (_binding is not null)
+            _binding.Reset();
+        else if (Members.Count != 0)
+            throw new DmaBufIoException(
+                Errno.EOPNOTSUPP,
+                "Topology",
+                Name,
+                "a device that stands on others has no reset of its own",
+                "Reset one of its members",
+                rule: "T11");
+        else
+            throw new DmaBufIoException(
+                Errno.ENODEV,
+                "Topology",
+                Name,
+                "the device is closed or has no reset",
+                "Reset an open device behind a PCI function",
+                rule: "T11");
+    }
+
+    internal DeviceNode BoundTo(PciFunction function, IPciBinding binding)
+    {
+        _function = function;
+        _binding = binding;
+        return this;
+    }
+
+    /// <summary>Lets go of every object of a plugin, so that one which an application keeps does not keep the plugin loaded.</summary>
+    internal void Forget()
+    {
+        BlockDevices = [];
+        _function = null;
+        _binding = null;
+        foreach (DeviceNode member in Members)
+            member.Forget();
+    }
+}

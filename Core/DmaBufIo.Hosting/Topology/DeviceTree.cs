@@ -1,0 +1,152 @@
+using DmaBufIo.Block;
+using DmaBufIo.Errors;
+using DmaBufIo.Hosting.Topology;
+using DmaBufIo.Pci;
+using DmaBufIo.Plugins;
+using Microsoft.Extensions.Logging;
+
+namespace DmaBufIo.Hosting;
+
+/// <summary>Opens expressions: makes functions, finds their drivers, stacks devices on devices.</summary>
+internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
+{
+    // Class 01h subclass 08h of the PCI code and ID assignment: non-volatile memory.
+    private const int NonVolatileMemory = 0x0108;
+
+    private readonly DeviceNames _names = new();
+
+    /// <summary>Opens a tree. On failure what was opened is closed again, in reverse order.</summary>
+    internal DeviceNode Open(DeviceExpression expression, bool readOnly, OwnedStack owned)
+    {
+        try
+        {
+            return OpenNode(expression, readOnly, owned);
+        }
+        catch (Exception e)
+        {
+            try
+            {
+                owned.Dispose();
+            }
+            catch (Exception undo)
+            {
+                throw new AggregateException("Opening a device failed, and so did closing what had been opened for it.", e, undo);
+            }
+
+            throw;
+        }
+    }
+
+    private DeviceNode OpenNode(DeviceExpression expression, bool readOnly, OwnedStack owned)
+    {
+        if (plugins.Find(p => p.Function(expression.Word)) is var (functions, functionUse))
+        {
+            owned.Push(functionUse);
+            return OpenFunction(expression, readOnly, functions, functionUse.Plugin, owned);
+        }
+
+        if (plugins.Find(p => p.BlockDevice(expression.Word)) is var (devices, deviceUse))
+        {
+            owned.Push(deviceUse);
+            return OpenStacked(expression, readOnly, devices, deviceUse.Plugin, owned);
+        }
+
+        throw expression.Broken(
+            expression.Position,
+            $"'{expression.Word}' is not a known device",
+            ExpressionParser.Known("devices", plugins.DeviceWords));
+    }
+
+    private DeviceNode OpenFunction(
+        DeviceExpression expression,
+        bool readOnly,
+        IPciFunctionFactory factory,
+        LoadedPlugin maker,
+        OwnedStack owned)
+    {
+        if (expression.Members.Count != 0)
+            throw expression.Broken(
+                expression.Members[0].Position,
+                $"'{expression.Word}' stands on no other device",
+                "Remove the parentheses, or put a text with parentheses in double quotes");
+
+        Handover<PciFunction> function = owned.Push(new Handover<PciFunction>(factory.Create(expression, readOnly)));
+        (IPciDriver driver, PluginUse use) = FindDriver(function.Value);
+        bool isForeign = !ReferenceEquals(use.Plugin, maker);
+        if (isForeign)
+            owned.Push(use);
+        else
+            use.Dispose();
+
+        string prefix = function.Value.Identity.ClassCode >> 8 == NonVolatileMemory ? "nvme" : expression.Word;
+        DeviceNames.Name name = owned.Push(_names.Take(prefix));
+        IPciBinding binding = owned.Push(driver.Probe(function.Value, name.Text));
+        function.Release();
+        string[] names = isForeign ? [maker.Status.Name, use.Plugin.Status.Name] : [maker.Status.Name];
+        return new DeviceNode(expression, name.Text, driver.Name, names, binding.BlockDevices, []).BoundTo(function.Value, binding);
+    }
+
+    /// <summary>The first driver in load order that wants the function, with a use of its plugin that the caller ends.</summary>
+    private (IPciDriver Driver, PluginUse Use) FindDriver(PciFunction function)
+    {
+        PciIdentity identity = function.Identity;
+        var unused = new OwnedStack();
+        try
+        {
+            (IPciDriver Driver, PluginUse Use)? chosen = null;
+            IReadOnlyList<(IPciDriver Driver, PluginUse Use)> all = plugins.Drivers();
+            foreach ((_, PluginUse use) in all)
+                unused.Push(use);
+            foreach ((IPciDriver driver, PluginUse use) in all)
+            {
+                if (!driver.Matches(identity))
+                    continue;
+                if (chosen is null)
+                    chosen = (driver, use.Again());
+                else
+                    logger.DriverPassedOver(function.Name, chosen.Value.Driver.Name, driver.Name);
+            }
+
+            if (chosen is not null)
+                return chosen.Value;
+            string known = all.Count == 0
+                ? "no driver is loaded"
+                : $"loaded drivers: {string.Join(", ", all.Select(static d => d.Driver.Name))}";
+            throw new DmaBufIoException(
+                Errno.ENODEV,
+                "Topology",
+                function.Name,
+                $"no driver matches vendor {identity.Vendor:x4} device {identity.Device:x4} class {identity.ClassCode:x6}",
+                $"Load a plugin with a driver for it; {known}");
+        }
+        finally
+        {
+            unused.Dispose();
+        }
+    }
+
+    private DeviceNode OpenStacked(
+        DeviceExpression expression,
+        bool readOnly,
+        IBlockDeviceFactory factory,
+        LoadedPlugin maker,
+        OwnedStack owned)
+    {
+        var members = new List<DeviceNode>();
+        foreach (DeviceExpression member in expression.Members)
+        {
+            DeviceNode node = OpenNode(member, readOnly, owned);
+            if (node.BlockDevices.Count != 1)
+                throw member.Broken(
+                    member.Position,
+                    $"{node.Name} has {node.BlockDevices.Count} block devices, and a member is exactly one",
+                    "Name a device with one namespace");
+            members.Add(node);
+        }
+
+        BlockDevice device = factory.Create(expression, [.. members.Select(static m => m.BlockDevices[0])]);
+        if (device is IDisposable disposable)
+            owned.Push(disposable);
+        return new DeviceNode(expression, device.Name, expression.Word, [maker.Status.Name], [device], members);
+    }
+}

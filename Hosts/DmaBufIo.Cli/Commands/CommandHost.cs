@@ -1,0 +1,72 @@
+using DmaBufIo.Cli.Output;
+using DmaBufIo.Errors;
+using DmaBufIo.Hosting;
+using DmaBufIo.Models;
+using DmaBufIo.Models.Iommu;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+
+namespace DmaBufIo.Cli.Commands;
+
+/// <summary>Runs a command on a generic host with the framework in it, as any application would, and turns exceptions into messages and exit codes.</summary>
+internal static class CommandHost
+{
+    /// <summary>Starts the host, runs the command, stops the host.</summary>
+    /// <param name="settings">What all commands have in common.</param>
+    /// <param name="command">The command; its token is cancelled by Ctrl-C and by SIGTERM.</param>
+    /// <returns>The exit code.</returns>
+    internal static async Task<int> RunAsync(CommonSettings settings, Func<DmaBufIoHost, ModelIommu, CancellationToken, int> command)
+    {
+        var iommu = new ModelIommu(new ModelIommuOptions { Mode = settings.Iommu });
+        try
+        {
+            using IHost host = Build(settings, iommu);
+            await host.StartAsync();
+            int code;
+            try
+            {
+                CancellationToken stopping = host.Services.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
+                code = command(host.Services.GetRequiredService<DmaBufIoHost>(), iommu, stopping);
+            }
+            finally
+            {
+                await host.StopAsync();
+            }
+
+            return code;
+        }
+        catch (DmaBufIoException e)
+        {
+            CommandOutput.Error(e);
+            return CommandOutput.Failure;
+        }
+        catch (OperationCanceledException)
+        {
+            CommandOutput.Message("interrupted");
+            return CommandOutput.Interrupted;
+        }
+        finally
+        {
+            iommu.Dispose();
+        }
+    }
+
+    private static IHost Build(CommonSettings settings, ModelIommu iommu)
+    {
+        HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+        builder.Logging.SetMinimumLevel(settings.Verbose ? LogLevel.Debug : LogLevel.Warning);
+        builder.Logging.AddProvider(new StandardErrorLoggerProvider());
+        builder.Services.AddDmaBufIo(options =>
+        {
+            if (settings.PluginFolder is not null)
+                options.PluginFolder = settings.PluginFolder;
+            options.AddBuiltIn<ModelsPlugin>();
+            options.UseFabric(_ => iommu);
+        });
+        return builder.Build();
+    }
+}
+
+/// <summary>What all commands have in common.</summary>
+internal sealed record CommonSettings(string? PluginFolder, bool Json, bool Verbose, IommuMode Iommu);

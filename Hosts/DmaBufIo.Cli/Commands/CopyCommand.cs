@@ -1,0 +1,174 @@
+using System.CommandLine;
+using System.Diagnostics;
+using DmaBufIo.Cli.Copying;
+using DmaBufIo.Cli.Output;
+using DmaBufIo.Errors;
+using DmaBufIo.Files;
+using DmaBufIo.Hosting;
+using DmaBufIo.Models.Iommu;
+using DmaBufIo.Plugins;
+using DmaBufIo.Tokens;
+
+namespace DmaBufIo.Cli.Commands;
+
+/// <summary><c>copy SRC DST</c>: the main job.</summary>
+internal static class CopyCommand
+{
+    internal static Command Create()
+    {
+        var source = new Argument<string>("SRC") { Description = "A file, or a device expression that stands on one" };
+        var destination = new Argument<string>("DST") { Description = "A file, created or overwritten, or a device expression that stands on one" };
+        var via = Text("--via", "udmabuf", "Who owns the buffer: an exporter, for example udmabuf or moving");
+        var buffer = Text("--buffer", "16M", "Size of the buffer, whole pages");
+        var queueDepth = new Option<int>("--queue-depth") { Description = "Requests in flight", DefaultValueFactory = static _ => 32 };
+        var block = Text("--block", "128K", "Bytes per request, whole logical blocks");
+        var lba = new Option<int>("--lba") { Description = "Logical block of both namespaces: 512 or 4096", DefaultValueFactory = static _ => 512 };
+        var iommu = Text("--iommu", "strict", "The modelled IOMMU: strict, lazy or passthrough");
+        var invalidation = Text("--invalidation", "draining", "How an invalidation waits for requests: draining or fenced");
+        var every = new Option<long>("--invalidate-every") { Description = "Move the buffer once per so many requests; needs an exporter that moves; 0 is never" };
+        var keep = new Option<bool>("--keep-partial") { Description = "Do not remove a destination that is not complete" };
+        var command = new Command("copy", "Copies a file between two NVMe devices through one dma-buf and compares SHA-256")
+        {
+            source, destination, via, buffer, queueDepth, block, lba, iommu, invalidation, every, keep,
+        };
+        CommonOptions common = CommonOptions.AddTo(command);
+        command.SetAction((parsed, _) => CommandGuard.RunAsync(() =>
+        {
+            CopySettings settings = new CopySettings
+            {
+                Source = parsed.GetRequiredValue(source),
+                Destination = parsed.GetRequiredValue(destination),
+                Exporter = parsed.GetRequiredValue(via),
+                Buffer = CopySettings.Size("--buffer", parsed.GetRequiredValue(buffer)),
+                QueueDepth = parsed.GetRequiredValue(queueDepth),
+                Block = CopySettings.Size("--block", parsed.GetRequiredValue(block)),
+                Lba = parsed.GetRequiredValue(lba),
+                Iommu = CopySettings.Choice<IommuMode>("--iommu", parsed.GetRequiredValue(iommu)),
+                Invalidation = CopySettings.Choice<InvalidationDesign>("--invalidation", parsed.GetRequiredValue(invalidation)),
+                InvalidateEvery = parsed.GetValue(every),
+                KeepPartial = parsed.GetValue(keep),
+            }.Validate();
+            CommonSettings all = common.Read(parsed) with { Iommu = settings.Iommu };
+            return CommandHost.RunAsync(all, (host, fabric, token) => Run(settings, all, host, fabric, token));
+        }));
+        return command;
+    }
+
+    private static Option<string> Text(string name, string fallback, string description) =>
+        new(name) { Description = description, DefaultValueFactory = _ => fallback };
+
+    private static int Run(CopySettings settings, CommonSettings common, DmaBufIoHost host, ModelIommu iommu, CancellationToken cancellationToken)
+    {
+        var report = new CopyReport { Source = settings.Source, Destination = settings.Destination, Exporter = settings.Exporter };
+        try
+        {
+            report = Copy(settings, common, report, host, iommu, cancellationToken);
+        }
+        catch (DmaBufIoException e)
+        {
+            CommandOutput.Error(e);
+            report = report with { Error = ErrorReport.From(e), IommuFaults = iommu.Faults, StaleAccesses = iommu.StaleAccesses };
+        }
+
+        foreach (IommuAccessReport access in iommu.Reports.Take(5))
+            CommandOutput.Message($"error: {access}");
+        if (common.Json)
+            CommandOutput.Json(report);
+        else if (report.Error is null)
+            Print(report);
+        return report.Ok ? CommandOutput.Success : CommandOutput.Failure;
+    }
+
+    private static CopyReport Copy(CopySettings settings, CommonSettings common, CopyReport report, DmaBufIoHost host, ModelIommu iommu, CancellationToken cancellationToken)
+    {
+        DeviceExpression sourceExpression = host.Parse(settings.Source);
+        DeviceExpression destinationExpression = host.Parse(settings.Destination);
+        using ExportedBuffer exported = host.CreateBuffer(settings.Exporter, "copy", settings.Buffer);
+        if (settings.InvalidateEvery > 0 && exported.Mover is null)
+            throw new DmaBufIoException(Errno.EINVAL, "copy", "option --invalidate-every", $"exporter '{settings.Exporter}' never moves its buffers", "Use an exporter that moves, for example --via moving", rule: "F7");
+        using Endpoints files = Endpoints.Prepare(sourceExpression, destinationExpression, settings.KeepPartial);
+        var watch = Stopwatch.StartNew();
+        var problems = new List<string>();
+        using (OpenedDevice source = host.Open(With(sourceExpression, settings, size: null), readOnly: true))
+        using (OpenedDevice destination = host.Open(With(destinationExpression, settings, files.Size), readOnly: false))
+        {
+            try
+            {
+                report = Move(settings, common, report, source, destination, exported, files.Size, files.DestinationPath, cancellationToken);
+            }
+            finally
+            {
+                problems.AddRange(source.Root.Problems.Concat(destination.Root.Problems));
+                foreach (string problem in problems.Take(5))
+                    CommandOutput.Message($"error: {problem}");
+            }
+        }
+
+        files.Finish();
+        watch.Stop();
+        string before = ContentHash.OfFile(files.SourcePath, files.Size, cancellationToken);
+        string after = ContentHash.OfFile(files.DestinationPath, long.MaxValue, cancellationToken);
+        double seconds = watch.Elapsed.TotalSeconds;
+        return report with
+        {
+            Ok = before == after && iommu is { Faults: 0, StaleAccesses: 0 } && problems.Count == 0,
+            Seconds = seconds,
+            BytesPerSecond = seconds > 0 ? report.Bytes / seconds : 0,
+            IommuFaults = iommu.Faults,
+            StaleAccesses = iommu.StaleAccesses,
+            Sha256Source = before,
+            Sha256Destination = after,
+            Problems = problems,
+        };
+    }
+
+    private static CopyReport Move(
+        CopySettings settings, CommonSettings common, CopyReport report, OpenedDevice source, OpenedDevice destination, ExportedBuffer exported, long size, string destinationPath, CancellationToken cancellationToken)
+    {
+        var from = new BlockDeviceFile(source.BlockDevice, OpenFlags.Direct | OpenFlags.ReadOnly);
+        var to = new BlockDeviceFile(destination.BlockDevice);
+        ProgressLine.Run($"copy to {Path.GetFileName(destinationPath)}", size, quiet: common.Json && !common.Verbose, progress =>
+        {
+            using BufferMover? mover = settings.InvalidateEvery > 0 ? new BufferMover(exported.Mover!, exported.Buffer, settings.InvalidateEvery) : null;
+            using var job = new CopyJob(settings, from, to, exported.Buffer, size, mover, progress);
+            job.Run(cancellationToken);
+            mover?.Dispose();
+            if (mover?.Failure is { } failure)
+                throw failure;
+            report = report with
+            {
+                Bytes = job.Copied,
+                Requests = job.Requests,
+                Maps = job.Maps,
+                Reissued = job.Reissued,
+                Invalidations = mover?.Moves ?? 0,
+                InvalidationsUnderLoad = mover?.UnderLoad ?? 0,
+            };
+        });
+        from.Put();
+        to.Put();
+        return report;
+    }
+
+    /// <summary>The options of the command apply to a namespace unless its expression says otherwise.</summary>
+    private static DeviceExpression With(DeviceExpression expression, CopySettings settings, long? size)
+    {
+        var options = new Dictionary<string, DeviceOption>(expression.Options);
+        options.TryAdd("lba", new DeviceOption($"{settings.Lba}", expression.Position, expression.Position));
+        if (size is not null)
+            options["size"] = new DeviceOption($"{size}", expression.Position, expression.Position);
+        return expression with { Options = options };
+    }
+
+    private static void Print(CopyReport report)
+    {
+        CommandOutput.Data($"copied        {report.Bytes} bytes in {report.Seconds:0.000} s, {report.BytesPerSecond / 1e6:0.0} MB/s");
+        CommandOutput.Data($"requests      {report.Requests}, issued again {report.Reissued}");
+        CommandOutput.Data($"maps          {report.Maps}");
+        CommandOutput.Data($"invalidations {report.Invalidations}, under load {report.InvalidationsUnderLoad}");
+        CommandOutput.Data($"IOMMU         {report.IommuFaults} faults, {report.StaleAccesses} stale accesses");
+        CommandOutput.Data($"source        sha256 {report.Sha256Source}");
+        CommandOutput.Data($"destination   sha256 {report.Sha256Destination}");
+        CommandOutput.Data(report.Ok ? "ok" : "FAILED: the files differ, or a device did something it may not");
+    }
+}

@@ -1,0 +1,43 @@
+using DmaBufIo.Cli.Output;
+
+namespace DmaBufIo.Cli.Copying;
+
+/// <summary>What <c>copy</c> prints, as text or as one JSON object.</summary>
+internal sealed record CopyReport
+{
+    public bool Ok { get; init; }
+
+    public required string Source { get; init; }
+
+    public required string Destination { get; init; }
+
+    public required string Exporter { get; init; }
+
+    public long Bytes { get; init; }
+
+    public double Seconds { get; init; }
+
+    public double BytesPerSecond { get; init; }
+
+    public long Requests { get; init; }
+
+    public long Maps { get; init; }
+
+    public long Invalidations { get; init; }
+
+    public long InvalidationsUnderLoad { get; init; }
+
+    public long Reissued { get; init; }
+
+    public long IommuFaults { get; init; }
+
+    public long StaleAccesses { get; init; }
+
+    public string? Sha256Source { get; init; }
+
+    public string? Sha256Destination { get; init; }
+
+    public IReadOnlyList<string> Problems { get; init; } = [];
+
+    public ErrorReport? Error { get; init; }
+}

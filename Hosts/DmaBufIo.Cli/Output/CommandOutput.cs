@@ -1,0 +1,59 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using DmaBufIo.Cli.Commands;
+using DmaBufIo.Cli.Copying;
+using DmaBufIo.Errors;
+
+namespace DmaBufIo.Cli.Output;
+
+/// <summary>Data goes to standard output, messages to standard error.</summary>
+internal static class CommandOutput
+{
+    /// <summary>Exit code: everything asked for was done and checked.</summary>
+    internal const int Success = 0;
+
+    /// <summary>Exit code: something failed, or the input was wrong.</summary>
+    internal const int Failure = 1;
+
+    /// <summary>Exit code of a command that was interrupted, as shells count it: 128 + SIGINT.</summary>
+    internal const int Interrupted = 130;
+
+    internal static void Data(string line) => Console.Out.WriteLine(line);
+
+    internal static void Message(string line) => Console.Error.WriteLine(line);
+
+    internal static void Error(DmaBufIoException e)
+    {
+        Message($"error: {e.Message}");
+        if (e.InnerException is DmaBufIoException cause)
+            Message($"  because: {cause.Message}");
+    }
+
+    internal static void Json<T>(T value)
+    {
+        using Stream output = Console.OpenStandardOutput();
+        JsonSerializer.Serialize(output, value, typeof(T), CommandJson.Default);
+        output.WriteByte((byte)'\n');
+    }
+
+    /// <summary>Bytes for people: "16.0 MiB".</summary>
+    internal static string Size(double bytes)
+    {
+        string[] units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+        int unit = 0;
+        while (bytes >= 1024 && unit < units.Length - 1)
+        {
+            bytes /= 1024;
+            unit++;
+        }
+
+        return unit == 0 ? $"{bytes:0} bytes" : $"{bytes:0.0} {units[unit]}";
+    }
+}
+
+/// <summary>The JSON that commands print: camelCase, nulls left out only where a field means "does not apply".</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, UseStringEnumConverter = true)]
+[JsonSerializable(typeof(CopyReport))]
+[JsonSerializable(typeof(PluginListing))]
+[JsonSerializable(typeof(DeviceListing))]
+internal sealed partial class CommandJson : JsonSerializerContext;

@@ -1,0 +1,245 @@
+using System.Reflection;
+using System.Runtime.CompilerServices;
+using System.Runtime.Loader;
+using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
+using DmaBufIo.Hosting;
+using DmaBufIo.Hosting.Loading;
+
+namespace DmaBufIo.Tests;
+
+public sealed class UnloadTests : IDisposable
+{
+    private readonly PluginYard _yard = new();
+
+    public void Dispose() => _yard.Dispose();
+
+    [Fact]
+    public void An_unloaded_plugin_is_collected_although_its_closed_devices_and_buffers_are_kept()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = _yard.Start();
+        (OpenedDevice device, ExportedBuffer buffer) = UseAndClose(host);
+
+        UnloadedPlugin unloaded = host.Plugins.Unload("good");
+
+        Assert.True(unloaded.IsUnloadable);
+        AssertCollected(unloaded);
+        Assert.Empty(host.Plugins.All);
+        Assert.Empty(host.Plugins.DeviceWords);
+        Assert.Equal("scope disposed", _yard.Journal.Last());
+        Assert.Empty(device.BlockDevices);
+        Assert.Throws<ObjectDisposedException>(() => buffer.Buffer);
+        Assert.Contains(_yard.Logs.Lines, static l => l.Event.Id == 1002);
+    }
+
+    [Fact]
+    public void What_an_application_keeps_of_a_plugin_keeps_its_memory()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = _yard.Start();
+        object kept = OpenAndKeep(host);
+
+        UnloadedPlugin unloaded = host.Plugins.Unload("good");
+        Collect();
+
+        Assert.False(unloaded.IsCollected);
+        GC.KeepAlive(kept);
+    }
+
+    [Theory]
+    [InlineData("ConstructorThrows")]
+    [InlineData("RegisterThrows")]
+    [InlineData("KeyedServices")]
+    [InlineData("FactoryThrows")]
+    [InlineData("WordIsTwice")]
+    public void A_refused_plugin_leaves_nothing_loaded(string fault)
+    {
+        string folder = _yard.AddRenamed(PluginYard.Faulty, fault);
+        var context = new WeakReference(null);
+        int disposed = 0;
+        using DmaBufIoHost host = _yard.Start(o =>
+        {
+            o.LoadPluginFolder = false;
+            o.AssemblyLoader = config => new Watched(PluginLoader.Create(config), context, () => disposed++);
+        });
+        LoadRefused(host, folder);
+        Assert.Equal(1, disposed);
+
+        for (int i = 0; i < 20 && context.IsAlive; i++)
+            Collect();
+
+        Assert.False(context.IsAlive, "The load context of the refused plugin was not collected.");
+        Assert.Equal(PluginState.Refused, Assert.Single(host.Plugins.All).State);
+    }
+
+    [Fact]
+    public void A_file_replaced_by_rename_is_loaded_again_in_its_new_version()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = _yard.Start();
+        UseAndClose(host);
+
+        PluginYard.Rewrite(_yard.GoodAssembly, _yard.GoodAssembly, static a => a.Name.Version = new Version(7, 8, 9, 10));
+        Assert.Equal(new Version(0, 1, 0, 0), Assert.Single(host.Plugins.All).Version);
+        PluginStatus status = host.Plugins.Reload("good");
+
+        Assert.Equal(PluginState.Loaded, status.State);
+        Assert.Equal(new Version(7, 8, 9, 10), status.Version);
+        Assert.Equal(status, Assert.Single(host.Plugins.All));
+        UseAndClose(host);
+    }
+
+    [Fact]
+    public void A_plugin_is_unloaded_and_loaded_many_times_without_growing()
+    {
+        string folder = _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = _yard.Start();
+        for (int i = 0; i < 10; i++)
+        {
+            UseAndClose(host);
+            UnloadedPlugin unloaded = host.Plugins.Unload(PluginYard.Good);
+            AssertCollected(unloaded);
+            Assert.Equal(PluginState.Loaded, host.Plugins.Load(folder).State);
+        }
+    }
+
+    [Fact]
+    public void Unloading_is_refused_while_devices_or_buffers_are_alive_and_counts_them()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = _yard.Start();
+        OpenedDevice pair = host.Open("pair(fake:a,fake:b)");
+        OpenedDevice single = host.Open("fake:c");
+        ExportedBuffer buffer = host.CreateBuffer("plain", "b0", 4096);
+
+        AssertBusy(host, "4 devices and 1 buffer made by it are alive");
+        pair.Dispose();
+        AssertBusy(host, "1 device and 1 buffer made by it are alive");
+        single.Dispose();
+        AssertBusy(host, "0 devices and 1 buffer made by it are alive");
+        buffer.Dispose();
+
+        host.Plugins.Unload("good");
+    }
+
+    [Fact]
+    public void A_buffer_counts_until_its_last_reference_is_dropped()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = _yard.Start();
+        DmaBuf kept;
+        using (ExportedBuffer buffer = host.CreateBuffer("plain", "b0", 4096))
+        {
+            kept = buffer.Buffer;
+            kept.Get();
+        }
+
+        AssertBusy(host, "0 devices and 1 buffer made by it are alive");
+        Assert.DoesNotContain("free b0", _yard.Journal);
+        kept.Put();
+
+        host.Plugins.Unload("good");
+        Assert.Contains("free b0", _yard.Journal);
+    }
+
+    [Fact]
+    public void A_device_that_could_not_be_opened_does_not_count()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = _yard.Start();
+        foreach (string broken in new[] { "fake:a,fail=create", "fake:a,fail=probe", "fake:a,vendor=1", "pair:x,fail(fake:a,fake:b)" })
+            Assert.ThrowsAny<Exception>(() => host.Open(broken));
+
+        host.Plugins.Unload("good");
+    }
+
+    [Fact]
+    public void Only_a_plugin_that_is_loaded_can_be_unloaded()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = _yard.Start();
+
+        var error = Assert.Throws<DmaBufIoException>(() => host.Plugins.Unload("godo"));
+
+        Assert.Equal(Errno.ENOENT, error.Errno);
+        Assert.Contains("good", error.Remedy);
+    }
+
+    [Fact]
+    public void A_plugin_whose_disposal_throws_is_gone_all_the_same()
+    {
+        _yard.AddRenamed(PluginYard.Faulty, "DisposeThrows");
+        using DmaBufIoHost host = _yard.Start();
+        Assert.Equal(["disposable"], host.Plugins.DeviceWords);
+
+        var error = Assert.Throws<InvalidOperationException>(() => host.Plugins.Unload("DisposeThrows"));
+
+        Assert.Equal("the disposal is broken", error.Message);
+        Assert.Empty(host.Plugins.All);
+    }
+
+    private static void AssertBusy(DmaBufIoHost host, string problem)
+    {
+        var error = Assert.Throws<DmaBufIoException>(() => host.Plugins.Unload("good"));
+        Assert.Equal(Errno.EBUSY, error.Errno);
+        Assert.Equal(problem, error.Problem);
+        Assert.Equal("good", Assert.Single(host.Plugins.All).Name);
+    }
+
+    // In frames of their own: a local of the test's frame would keep the plugin's objects.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static (OpenedDevice Device, ExportedBuffer Buffer) UseAndClose(DmaBufIoHost host)
+    {
+        OpenedDevice device = host.Open("pair(fake:a,fake:b)");
+        ExportedBuffer buffer = host.CreateBuffer("plain", "b0", 4096);
+        buffer.Move(TestContext.Current.CancellationToken);
+        device.Root.Members[0].Reset();
+        buffer.Dispose();
+        device.Dispose();
+        return (device, buffer);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static object OpenAndKeep(DmaBufIoHost host)
+    {
+        using OpenedDevice device = host.Open("fake:a");
+        return device.BlockDevice;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void LoadRefused(DmaBufIoHost host, string folder) => Assert.Equal(PluginState.Refused, host.Plugins.Load(folder).State);
+
+    private static void AssertCollected(UnloadedPlugin unloaded)
+    {
+        for (int i = 0; i < 20 && !unloaded.IsCollected; i++)
+            Collect();
+        Assert.True(
+            unloaded.IsCollected,
+            "The load context of the plugin was not collected: something still refers to an object or a type of it.");
+    }
+
+    private static void Collect()
+    {
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+    }
+
+    private sealed class Watched(IPluginAssemblyLoader loader, WeakReference context, Action disposed) : IPluginAssemblyLoader
+    {
+        public bool IsUnloadable => loader.IsUnloadable;
+
+        public Assembly LoadDefaultAssembly()
+        {
+            Assembly assembly = loader.LoadDefaultAssembly();
+            context.Target = AssemblyLoadContext.GetLoadContext(assembly);
+            return assembly;
+        }
+
+        public void Dispose()
+        {
+            loader.Dispose();
+            disposed();
+        }
+    }
+}
