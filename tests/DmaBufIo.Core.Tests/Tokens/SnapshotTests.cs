@@ -167,7 +167,15 @@ public sealed class SnapshotTests
             });
             Volatile.Write(ref name, exporter.Name);
             go.Set();
-            Actor.Until(() => exporter.UntilItWaitsFor(text).Waited > TimeSpan.FromMilliseconds(50), "it has waited for many thresholds");
+            Actor.Until(
+                () =>
+                {
+                    lock (reports)
+                        return reports.Count > 0;
+                },
+                "the wait is reported");
+            TimeSpan reported = reports[0].Waited;
+            Actor.Until(() => exporter.UntilItWaitsFor(text).Waited > reported + TimeSpan.FromMilliseconds(50), "it has waited for many thresholds more");
             stage.Drop(map);
             exporter.Join();
             LongWait report = Assert.Single(reports, r => r.WaitsFor.StartsWith(text, StringComparison.Ordinal));
