@@ -1,0 +1,96 @@
+using System.Text.RegularExpressions;
+using DmaBufIo.Dma;
+using DmaBufIo.Files;
+using DmaBufIo.Hosting;
+using DmaBufIo.Models;
+using DmaBufIo.Models.Iommu;
+using DmaBufIo.Rings;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+
+namespace DmaBufIo.Cli.Tests;
+
+/// <summary>What the README shows is what runs here.</summary>
+public sealed partial class ReadmeTests
+{
+    private static readonly string s_readme = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "README.md"));
+
+    [Fact]
+    public async Task The_hosts_example_runs_as_printed()
+    {
+        using var folder = new WorkFolder();
+        string path = folder.Random("a", 4096);
+        string plugins = Path.Combine(CommandProcess.Folder, "plugins");
+        var output = new StringWriter();
+        Console.SetOut(output);
+        await HostExampleAsync(path, plugins);
+        Assert.Contains("RingCompletion { UserData = 1, Status = Ok, Bytes = 4096 }", output.ToString(), StringComparison.Ordinal);
+        Assert.Contains($"\n{(await File.ReadAllBytesAsync(path, TestContext.Current.CancellationToken))[0]}\n", output.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void The_hosts_example_is_the_code_of_this_test()
+    {
+        string source = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "ReadmeTests.cs"));
+        Match body = Body().Match(source);
+        string code = string.Join('\n', body.Groups[1].Value.Split('\n').Select(static l => l.StartsWith("        ", StringComparison.Ordinal) ? l[8..] : l)).Trim('\n');
+        Assert.Contains($"```csharp\n{code}\n```", s_readme, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_printed_copy_commands_run()
+    {
+        using var folder = new WorkFolder();
+        folder.Random("a.bin", 3 << 20);
+        MatchCollection commands = Copies().Matches(s_readme);
+        Assert.True(commands.Count >= 2);
+        foreach (Match command in commands)
+        {
+            string[] arguments = [.. command.Groups[1].Value.Split(' ').Select(a => a.Replace("/tmp/", folder["."] + "/", StringComparison.Ordinal))];
+            CommandProcess.Result result = await CommandProcess.RunAsync(arguments);
+            Assert.True(result.ExitCode == 0, result.ToString());
+        }
+    }
+
+    // <example>
+    private static async Task HostExampleAsync(string path, string plugins)
+    {
+        HostApplicationBuilder builder = Host.CreateApplicationBuilder();
+        builder.Services.AddDmaBufIo(options =>
+        {
+            options.PluginFolder = plugins; // when not set: the folder "plugins" beside the application
+            options.UseFabric(_ => new ModelIommu(new ModelIommuOptions { Mode = IommuMode.Strict }));
+            options.AddBuiltIn<ModelsPlugin>(); // the exporter "moving"
+        });
+        using IHost app = builder.Build();
+        await app.StartAsync();
+        var host = app.Services.GetRequiredService<DmaBufIoHost>();
+
+        using (OpenedDevice device = host.Open(path, readOnly: true))
+        using (ExportedBuffer exported = host.CreateBuffer("udmabuf", "b0", 1 << 20))
+        {
+            var file = new BlockDeviceFile(device.BlockDevice, OpenFlags.Direct | OpenFlags.ReadOnly);
+            using (var ring = new Ring(new RingOptions { Entries = 8 }))
+            {
+                ring.RegisterBuffer(0, new BufferRegistration { Buffer = exported.Buffer, File = file, Direction = DmaDirection.FromDevice });
+                ring.TryReadFixed(file, slot: 0, bufferOffset: 0, length: 4096, fileOffset: 0, userData: 1);
+                ring.Submit();
+                var completions = new RingCompletion[1];
+                ring.Reap(completions, minimum: 1);
+                Console.WriteLine(completions[0]); // RingCompletion { UserData = 1, Status = Ok, Bytes = 4096 }
+            }
+
+            file.Put();
+            Console.WriteLine(exported.Buffer.Describe().Ranges[0].Region.Span(0, 16)[0]); // the first byte that was read
+        }
+
+        await app.StopAsync();
+    }
+
+    // </example>
+    [GeneratedRegex(@"// <example>\n[^\n]*\n    {\n(.*?)\n    }\n\n    // </example>", RegexOptions.Singleline)]
+    private static partial Regex Body();
+
+    [GeneratedRegex("^dotnet run -c Release --project Hosts/DmaBufIo.Cli -- (copy .*)$", RegexOptions.Multiline)]
+    private static partial Regex Copies();
+}
