@@ -92,6 +92,66 @@ public sealed class BadInputTests
     }
 
     [Fact]
+    public async Task A_pipe_and_a_device_are_refused_and_do_not_hang()
+    {
+        using var folder = new WorkFolder();
+        string source = folder.Random("a", 1);
+        using (var make = System.Diagnostics.Process.Start("mkfifo", [folder["pipe"]]))
+            await make.WaitForExitAsync(TestContext.Current.CancellationToken);
+        (await CommandProcess.RunAsync("copy", folder["pipe"], folder["b"])).AssertRefused("EINVAL", "not a regular file");
+        (await CommandProcess.RunAsync("copy", source, folder["pipe"])).AssertRefused("EINVAL", "not a regular file");
+        (await CommandProcess.RunAsync("devices", folder["pipe"])).AssertRefused("EINVAL", "neither a regular file nor a block device");
+        (await CommandProcess.RunAsync("copy", "/dev/null", folder["b"])).AssertRefused("EINVAL", "not a regular file");
+        Assert.True(File.Exists(folder["pipe"]));
+    }
+
+    [Theory]
+    [InlineData(",ro=on")]
+    [InlineData(",lba=3")]
+    [InlineData(",bogus=1")]
+    [InlineData(",size=1K")]
+    [InlineData(",mdts=4K")]
+    public async Task A_copy_that_fails_leaves_an_existing_destination_as_it_was(string options)
+    {
+        using var folder = new WorkFolder();
+        string precious = WorkFolder.Hash(folder.Random("b", 10_000, seed: 7));
+        (await CommandProcess.RunAsync("copy", folder.Random("a", 100_000), $"nvme:{folder["b"]}{options}")).AssertRefused();
+        Assert.Equal(precious, WorkFolder.Hash(folder["b"]));
+        Assert.Equal(2, Directory.GetFiles(folder["."]).Length);
+    }
+
+    [Fact]
+    public async Task A_link_to_the_destination_stays_a_link_and_its_target_is_written()
+    {
+        using var folder = new WorkFolder();
+        string source = folder.Random("a", 100_000);
+        folder.Random("b", 10, seed: 7);
+        File.CreateSymbolicLink(folder["link"], folder["b"]);
+        CommandProcess.Result result = await CommandProcess.RunAsync("copy", source, folder["link"]);
+        Assert.True(result.ExitCode == 0, result.ToString());
+        Assert.NotNull(new FileInfo(folder["link"]).LinkTarget);
+        Assert.Equal(WorkFolder.Hash(source), WorkFolder.Hash(folder["b"]));
+    }
+
+    [Fact]
+    public async Task An_unknown_device_word_is_not_taken_for_the_name_of_a_new_file()
+    {
+        using var folder = new WorkFolder();
+        (await CommandProcess.RunAsync("copy", folder.Random("a", 1), "frob0(a,b)")).AssertRefused("frob0", "nvme", "./frob0(a,b)");
+        Assert.False(File.Exists("frob0(a,b)"));
+    }
+
+    [Fact]
+    public async Task With_json_a_failure_is_an_object_too()
+    {
+        using var folder = new WorkFolder();
+        CommandProcess.Result result = await CommandProcess.RunAsync("copy", folder.Random("a", 1), folder["b"], "--lba", "7", "--json");
+        result.AssertRefused("--lba");
+        Assert.False(result.Json.GetProperty("ok").GetBoolean());
+        Assert.Equal("EINVAL", result.Json.GetProperty("error").GetProperty("errno").GetString());
+    }
+
+    [Fact]
     public async Task A_missing_plugin_folder_is_named()
     {
         using var folder = new WorkFolder();

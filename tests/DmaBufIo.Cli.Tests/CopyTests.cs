@@ -81,7 +81,7 @@ public sealed class CopyTests
 
     [Theory]
     [InlineData("lba=4096,mdts=8K", "lba=512,mdts=0,thread=off")]
-    [InlineData("lba=512,thread=off", "lba=4096,mdts=4K")]
+    [InlineData("lba=512,thread=off", "lba=4096,mdts=16K")]
     public async Task Devices_may_differ_in_their_blocks_and_limits(string from, string to)
     {
         using var folder = new WorkFolder();

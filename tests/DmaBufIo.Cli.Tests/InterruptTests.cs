@@ -25,5 +25,6 @@ public sealed class InterruptTests
         Assert.True(result.ExitCode == 130, result.ToString());
         Assert.Contains("interrupted", result.Error, StringComparison.Ordinal);
         Assert.Equal(keep, File.Exists(folder["b"]));
+        Assert.Equal(keep ? 2 : 1, Directory.GetFiles(folder["."]).Length);
     }
 }

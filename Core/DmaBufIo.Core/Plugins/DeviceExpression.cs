@@ -58,6 +58,14 @@ public sealed record DeviceExpression(
         }
     }
 
+    /// <summary>Throws when a text follows the word's colon, for words that take only options.</summary>
+    /// <exception cref="DmaBufIoException">A text was given (<c>EINVAL</c>); the message points at it.</exception>
+    public void AllowNoText()
+    {
+        if (Text is not null)
+            throw Broken(Position + Word.Length + 1, $"'{Word}' takes no text", $"Write {Word}, or {Word}:NAME=VALUE for its options");
+    }
+
     /// <summary>An error that points at a character of the expression.</summary>
     /// <param name="position">The character, from 0.</param>
     /// <param name="problem">What is wrong there.</param>

@@ -17,6 +17,7 @@ public sealed class MovingExporterFactory : IExporterFactory, IMovableBuffers
     public DmaBuf Create(DeviceExpression expression, string name, long size)
     {
         expression.AllowOnly();
+        expression.AllowNoText();
         return MovingExporter.Create(name, size).Buffer;
     }
 

@@ -3,10 +3,10 @@ using DmaBufIo.Errors;
 
 namespace DmaBufIo.Cli.Commands;
 
-/// <summary>Wrong input gives a message and an exit code, never a stack trace.</summary>
+/// <summary>Whatever goes wrong gives a message and an exit code, and with --json an object; never a stack trace.</summary>
 internal static class CommandGuard
 {
-    internal static async Task<int> RunAsync(Func<Task<int>> command)
+    internal static async Task<int> RunAsync(bool json, Func<Task<int>> command)
     {
         try
         {
@@ -15,7 +15,39 @@ internal static class CommandGuard
         catch (DmaBufIoException e)
         {
             CommandOutput.Error(e);
-            return CommandOutput.Failure;
+            return Fail(json, e, CommandOutput.Failure);
+        }
+        catch (OperationCanceledException)
+        {
+            CommandOutput.Message("interrupted");
+            return Fail(json, new DmaBufIoException(Errno.EINTR, "command", "dmabufio", "it was interrupted", "Start it again"), CommandOutput.Interrupted);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // The last place: a file system that fails, standard output that is gone, a plugin that throws what it may not.
+            var unexpected = new DmaBufIoException(Errno.EIO, "command", "dmabufio", $"{e.GetType().Name}: {e.Message.TrimEnd('.')}", "Check the files and the plugin that were used");
+            CommandOutput.Error(unexpected);
+            return Fail(json, unexpected, CommandOutput.Failure);
         }
     }
+
+    private static int Fail(bool json, DmaBufIoException e, int code)
+    {
+        if (json)
+        {
+            try
+            {
+                CommandOutput.Json(new FailureReport(Ok: false, ErrorReport.From(e)));
+            }
+            catch (Exception gone) when (gone is IOException or UnauthorizedAccessException)
+            {
+                CommandOutput.Message($"error: standard output cannot be written: {gone.Message}");
+            }
+        }
+
+        return code;
+    }
 }
+
+/// <summary>What --json prints when a command failed before it had anything else to say.</summary>
+internal sealed record FailureReport(bool Ok, ErrorReport Error);

@@ -1,5 +1,5 @@
+using System.Runtime.InteropServices;
 using DmaBufIo.Cli.Output;
-using DmaBufIo.Errors;
 using DmaBufIo.Hosting;
 using DmaBufIo.Models;
 using DmaBufIo.Models.Iommu;
@@ -9,7 +9,7 @@ using Microsoft.Extensions.Logging;
 
 namespace DmaBufIo.Cli.Commands;
 
-/// <summary>Runs a command on a generic host with the framework in it, as any application would, and turns exceptions into messages and exit codes.</summary>
+/// <summary>Runs a command on a generic host with the framework in it, as any application would.</summary>
 internal static class CommandHost
 {
     /// <summary>Starts the host, runs the command, stops the host.</summary>
@@ -26,8 +26,15 @@ internal static class CommandHost
             int code;
             try
             {
-                CancellationToken stopping = host.Services.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
-                code = command(host.Services.GetRequiredService<DmaBufIoHost>(), iommu, stopping);
+                var lifetime = host.Services.GetRequiredService<IHostApplicationLifetime>();
+
+                // A closed terminal is a wish to stop like the others, which the generic host handles.
+                using PosixSignalRegistration hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, signal =>
+                {
+                    signal.Cancel = true;
+                    lifetime.StopApplication();
+                });
+                code = command(host.Services.GetRequiredService<DmaBufIoHost>(), iommu, lifetime.ApplicationStopping);
             }
             finally
             {
@@ -35,16 +42,6 @@ internal static class CommandHost
             }
 
             return code;
-        }
-        catch (DmaBufIoException e)
-        {
-            CommandOutput.Error(e);
-            return CommandOutput.Failure;
-        }
-        catch (OperationCanceledException)
-        {
-            CommandOutput.Message("interrupted");
-            return CommandOutput.Interrupted;
         }
         finally
         {

@@ -32,7 +32,7 @@ internal static class CopyCommand
             source, destination, via, buffer, queueDepth, block, lba, iommu, invalidation, every, keep,
         };
         CommonOptions common = CommonOptions.AddTo(command);
-        command.SetAction((parsed, _) => CommandGuard.RunAsync(() =>
+        command.SetAction((parsed, _) => CommandGuard.RunAsync(common.Read(parsed).Json, () =>
         {
             CopySettings settings = new CopySettings
             {
@@ -70,6 +70,8 @@ internal static class CopyCommand
             report = report with { Error = ErrorReport.From(e), IommuFaults = iommu.Faults, StaleAccesses = iommu.StaleAccesses };
         }
 
+        if (report is { Ok: false, Error: null })
+            CommandOutput.Message("error: the destination is not what it should be: the files differ, or a device did something it may not; it was not put in place");
         foreach (IommuAccessReport access in iommu.Reports.Take(5))
             CommandOutput.Message($"error: {access}");
         if (common.Json)
@@ -81,16 +83,16 @@ internal static class CopyCommand
 
     private static CopyReport Copy(CopySettings settings, CommonSettings common, CopyReport report, DmaBufIoHost host, ModelIommu iommu, CancellationToken cancellationToken)
     {
-        DeviceExpression sourceExpression = host.Parse(settings.Source);
-        DeviceExpression destinationExpression = host.Parse(settings.Destination);
+        DeviceExpression sourceExpression = Expressions.Parse(host, settings.Source);
+        DeviceExpression destinationExpression = Expressions.Parse(host, settings.Destination);
         using ExportedBuffer exported = host.CreateBuffer(settings.Exporter, "copy", settings.Buffer);
         if (settings.InvalidateEvery > 0 && exported.Mover is null)
             throw new DmaBufIoException(Errno.EINVAL, "copy", "option --invalidate-every", $"exporter '{settings.Exporter}' never moves its buffers", "Use an exporter that moves, for example --via moving", rule: "F7");
         using Endpoints files = Endpoints.Prepare(sourceExpression, destinationExpression, settings.KeepPartial);
         var watch = Stopwatch.StartNew();
         var problems = new List<string>();
-        using (OpenedDevice source = host.Open(With(sourceExpression, settings, size: null), readOnly: true))
-        using (OpenedDevice destination = host.Open(With(destinationExpression, settings, files.Size), readOnly: false))
+        using (OpenedDevice source = host.Open(With(sourceExpression, settings, files.SourcePath, size: null), readOnly: true))
+        using (OpenedDevice destination = host.Open(With(destinationExpression, settings, files.PartialPath, files.Size), readOnly: false))
         {
             try
             {
@@ -104,14 +106,17 @@ internal static class CopyCommand
             }
         }
 
-        files.Finish();
+        files.Complete();
         watch.Stop();
         string before = ContentHash.OfFile(files.SourcePath, files.Size, cancellationToken);
-        string after = ContentHash.OfFile(files.DestinationPath, long.MaxValue, cancellationToken);
+        string after = ContentHash.OfFile(files.PartialPath, long.MaxValue, cancellationToken);
+        bool ok = before == after && iommu is { Faults: 0, StaleAccesses: 0 } && problems.Count == 0;
+        if (ok)
+            files.Publish();
         double seconds = watch.Elapsed.TotalSeconds;
         return report with
         {
-            Ok = before == after && iommu is { Faults: 0, StaleAccesses: 0 } && problems.Count == 0,
+            Ok = ok,
             Seconds = seconds,
             BytesPerSecond = seconds > 0 ? report.Bytes / seconds : 0,
             IommuFaults = iommu.Faults,
@@ -150,14 +155,14 @@ internal static class CopyCommand
         return report;
     }
 
-    /// <summary>The options of the command apply to a namespace unless its expression says otherwise.</summary>
-    private static DeviceExpression With(DeviceExpression expression, CopySettings settings, long? size)
+    /// <summary>The options of the command apply to a namespace unless its expression says otherwise; the file is the one that is read or written.</summary>
+    private static DeviceExpression With(DeviceExpression expression, CopySettings settings, string path, long? size)
     {
         var options = new Dictionary<string, DeviceOption>(expression.Options);
         options.TryAdd("lba", new DeviceOption($"{settings.Lba}", expression.Position, expression.Position));
         if (size is not null)
             options["size"] = new DeviceOption($"{size}", expression.Position, expression.Position);
-        return expression with { Options = options };
+        return expression with { Text = path, Options = options };
     }
 
     private static void Print(CopyReport report)
@@ -169,6 +174,6 @@ internal static class CopyCommand
         CommandOutput.Data($"IOMMU         {report.IommuFaults} faults, {report.StaleAccesses} stale accesses");
         CommandOutput.Data($"source        sha256 {report.Sha256Source}");
         CommandOutput.Data($"destination   sha256 {report.Sha256Destination}");
-        CommandOutput.Data(report.Ok ? "ok" : "FAILED: the files differ, or a device did something it may not");
+        CommandOutput.Data(report.Ok ? "ok" : "FAILED");
     }
 }

@@ -13,7 +13,7 @@ internal static class DevicesCommand
         var expressions = new Argument<string[]>("EXPR") { Description = "Device expressions; a plain path means nvme:PATH", Arity = ArgumentArity.ZeroOrMore };
         var command = new Command("devices", "Opens devices and shows what they are; without any, the words that expressions may use") { expressions };
         CommonOptions common = CommonOptions.AddTo(command);
-        command.SetAction((parsed, _) => CommandGuard.RunAsync(() =>
+        command.SetAction((parsed, _) => CommandGuard.RunAsync(common.Read(parsed).Json, () =>
         {
             CommonSettings settings = common.Read(parsed);
             return CommandHost.RunAsync(settings, (host, _, _) => Run(settings, parsed.GetValue(expressions) ?? [], host));
@@ -27,7 +27,7 @@ internal static class DevicesCommand
         try
         {
             foreach (string expression in expressions)
-                opened.Add(host.Open(expression, readOnly: true));
+                opened.Add(host.Open(Expressions.Parse(host, expression), readOnly: true));
             var listing = new DeviceListing(host.Plugins.DeviceWords, host.Plugins.ExporterWords, [.. opened.SelectMany(static d => d.BlockDevices.Select(b => DeviceLine.From(d, b)))]);
             if (settings.Json)
                 CommandOutput.Json(listing);

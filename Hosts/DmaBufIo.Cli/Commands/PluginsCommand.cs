@@ -12,7 +12,7 @@ internal static class PluginsCommand
     {
         var command = new Command("plugins", "Lists the plugins: version, kinds, words, options, folder, or why one was refused");
         CommonOptions common = CommonOptions.AddTo(command);
-        command.SetAction((parsed, _) => CommandGuard.RunAsync(() =>
+        command.SetAction((parsed, _) => CommandGuard.RunAsync(common.Read(parsed).Json, () =>
         {
             CommonSettings settings = common.Read(parsed);
             return CommandHost.RunAsync(settings, (host, _, _) => Run(settings, host));

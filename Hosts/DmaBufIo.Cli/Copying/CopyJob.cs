@@ -205,7 +205,7 @@ internal sealed class CopyJob : IDisposable
         DmaBufIoException? map = _tokens.ConvertAll(static t => t.LastMapError).Find(static e => e is not null);
         return completion.Status == Errno.Ok
             ? new DmaBufIoException(Errno.EIO, "copy", file.Name, $"a {what} transferred {completion.Bytes} bytes of {piece.Length}", "Check that the device holds as many bytes as it says", range: $"{piece.Offset}+{piece.Length}")
-            : new DmaBufIoException(completion.Status, "copy", file.Name, $"a {what} failed", "See the device's own messages below, if there are any", range: $"{piece.Offset}+{piece.Length}", inner: map);
+            : new DmaBufIoException(completion.Status, "copy", file.Name, $"a {what} failed", "See what the device itself says, if it says anything", range: $"{piece.Offset}+{piece.Length}", inner: map);
     }
 
     private void Flush()

@@ -20,7 +20,17 @@ internal static class CommandOutput
 
     internal static void Data(string line) => Console.Out.WriteLine(line);
 
-    internal static void Message(string line) => Console.Error.WriteLine(line);
+    internal static void Message(string line)
+    {
+        try
+        {
+            Console.Error.WriteLine(line);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Standard error is closed: there is nobody to tell, and the exit code still says how it went.
+        }
+    }
 
     internal static void Error(DmaBufIoException e)
     {
@@ -56,4 +66,5 @@ internal static class CommandOutput
 [JsonSerializable(typeof(CopyReport))]
 [JsonSerializable(typeof(PluginListing))]
 [JsonSerializable(typeof(DeviceListing))]
+[JsonSerializable(typeof(FailureReport))]
 internal sealed partial class CommandJson : JsonSerializerContext;

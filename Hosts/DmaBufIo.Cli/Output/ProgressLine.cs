@@ -35,7 +35,7 @@ internal static class ProgressLine
             if (tenth > shown)
             {
                 shown = tenth;
-                Console.Error.WriteLine($"{title}: {tenth * 10} % ({done} of {total} bytes)");
+                CommandOutput.Message($"{title}: {tenth * 10} % ({done} of {total} bytes)");
             }
         });
     }

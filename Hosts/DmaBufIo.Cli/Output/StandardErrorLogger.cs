@@ -20,8 +20,8 @@ internal sealed class StandardErrorLoggerProvider : ILoggerProvider
 
         public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
         {
-            // The host's own lifetime messages say nothing about the work of a command.
-            if (category.StartsWith("Microsoft.", StringComparison.Ordinal) && logLevel < LogLevel.Warning)
+            // The generic host's own messages say nothing about the work of a command; what it fails with is told by the command.
+            if (category.StartsWith("Microsoft.", StringComparison.Ordinal))
                 return;
             string text = exception is null ? formatter(state, exception) : $"{formatter(state, exception)}: {exception.Message}";
             CommandOutput.Message($"{logLevel.ToString().ToLowerInvariant()}: {text}");

@@ -20,6 +20,7 @@ internal sealed class UdmabufExporterFactory(IConfiguration configuration) : IEx
     public DmaBuf Create(DeviceExpression expression, string name, long size)
     {
         expression.AllowOnly("limit", "kernel");
+        expression.AllowNoText();
         UdmabufLimits limits = _limits with { Bytes = expression.Size("limit", _limits.Bytes) };
 
         // Looked at before memory is taken: a refusal should not cost gigabytes first.

@@ -1,5 +1,6 @@
 using DmaBufIo.Dma;
 using DmaBufIo.Errors;
+using DmaBufIo.Native;
 using DmaBufIo.Plugins;
 
 namespace DmaBufIo.Pci.Model;
@@ -14,7 +15,7 @@ internal sealed class NvmeModelFactory(IDmaFabric fabric) : IPciFunctionFactory
         new("lba", "512 or 4096", "512", "Bytes of a logical block"),
         new("size", "a size", "the file's length", "Bytes of the namespace, rounded up to whole blocks"),
         new("ro", "on or off", "off", "Write-protect the namespace"),
-        new("mdts", "a size from 4K, a power of two, or 0", "128K", "Largest transfer of one command; 0 is no limit"),
+        new("mdts", "a size from 8K, a power of two, or 0", "128K", "Largest transfer of one command; 0 is no limit"),
         new("entries", "2 to 65536", "1024", "Most entries of a queue"),
         new("queues", "1 to 2047", "16", "Most pairs of I/O queues"),
         new("thread", "on or off", "on", "Work on a thread of its own, or inline when the driver looks for completions"),
@@ -30,13 +31,18 @@ internal sealed class NvmeModelFactory(IDmaFabric fabric) : IPciFunctionFactory
             throw expression.Broken(expression.Position, "'nvme' needs a file", "Write nvme:FILE");
         if (expression.Members.Count != 0)
             throw expression.Broken(expression.Members[0].Position, "'nvme' takes no members", "Write nvme:FILE; sets of devices have words of their own");
+
+        // Looked at before it is opened: opening a pipe would wait for its other end.
+        if (FileStatus.Of(expression.Text, out FileStatus file) == Errno.Ok && file.Kind == FileKind.Other)
+            throw new DmaBufIoException(Errno.EINVAL, "Pci.Model", expression.Text, "it is neither a regular file nor a block device", "Name a regular file");
+        bool writeProtected = expression.Switch("ro", false);
         var options = new NvmeModelOptions
         {
             Name = $"nvme:{expression.Text}#{Interlocked.Increment(ref _count)}",
             Path = expression.Text,
             LbaSize = Number(expression, "lba", 512),
             SizeBytes = expression.Options.ContainsKey("size") ? expression.Size("size", 0) : null,
-            ReadOnly = readOnly || expression.Switch("ro", false),
+            ReadOnly = readOnly || writeProtected,
             Mdts = Mdts(expression),
             MaxQueueEntries = Number(expression, "entries", 1024),
             MaxQueues = Number(expression, "queues", 16),
@@ -51,8 +57,9 @@ internal sealed class NvmeModelFactory(IDmaFabric fabric) : IPciFunctionFactory
         long size = expression.Size("mdts", 128 << 10);
         if (size == 0)
             return 0;
-        if (size < 4096 || !long.IsPow2(size) || size > 4L << 30)
-            throw expression.Broken(expression.Options["mdts"].Position, "the largest transfer must be a power of two from 4K to 4G, or 0", "Write for example mdts=128K");
+        // The field counts in powers of two of 4 KiB pages, and its 0 means no limit: one page cannot be said.
+        if (size < 8192 || !long.IsPow2(size) || size > 4L << 30)
+            throw expression.Broken(expression.Options["mdts"].Position, "the largest transfer must be a power of two from 8K to 4G, or 0", "Write for example mdts=128K");
         return (int)(long.Log2(size) - 12);
     }
 

@@ -51,7 +51,7 @@ internal static unsafe partial class UdmabufDevice
             *(ulong*)(item + 16) = (ulong)ranges[i].Length;
         }
 
-        using SafeFileHandle device = Open();
+        using SafeFileHandle device = OpenOrRefuse(name);
         int fd = Ioctl((int)device.DangerousGetHandle(), CreateList, request);
         if (fd < 0)
         {
@@ -67,6 +67,18 @@ internal static unsafe partial class UdmabufDevice
 
         using var owned = new SafeFileHandle(fd, ownsHandle: true);
         return MemfdHandle.Duplicate(owned);
+    }
+
+    private static SafeFileHandle OpenOrRefuse(string name)
+    {
+        try
+        {
+            return Open();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new DmaBufIoException(Errno.ENODEV, "udmabuf", name, $"{Path} cannot be opened: {e.Message.TrimEnd('.')}", "Load the kernel's udmabuf driver and grant access, or use udmabuf:kernel=off", inner: e);
+        }
     }
 
     private static SafeFileHandle Open() => File.OpenHandle(Path, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite);
