@@ -43,7 +43,18 @@ public static class DmaBufIoDiagnostics
         return new Snapshot([.. builder.Locks], [.. builder.Fences], [.. builder.Tokens], [.. builder.KilledMaps], [.. builder.Waits]);
     }
 
-    internal static void Report(LongWait wait) => LongWaitDetected?.Invoke(wait);
+    internal static void Report(LongWait wait)
+    {
+        try
+        {
+            LongWaitDetected?.Invoke(wait);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // The waiting thread may be half-way into a lock; a handler's mistake is reported like a driver's and does not end the wait.
+            Report(new DriverFault(nameof(LongWaitDetected), e));
+        }
+    }
 
     internal static void Report(DriverFault fault)
     {

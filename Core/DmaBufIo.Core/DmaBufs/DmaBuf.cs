@@ -29,7 +29,11 @@ public sealed class DmaBuf
     public DmaBuf(string name, long size, DmaBufExporter exporter, MemfdHandle? descriptor = null)
     {
         if (size <= 0 || size % Memory.MemoryRegion.PageSize != 0)
+        {
+            descriptor?.Dispose();
             throw new DmaBufIoException(Errno.EINVAL, "DmaBufs", name, $"the size is not a positive multiple of the page size ({Memory.MemoryRegion.PageSize})", "Round the size up to whole pages", range: $"0+{size}");
+        }
+
         Name = name;
         Size = size;
         Exporter = exporter;
@@ -180,7 +184,7 @@ public sealed class DmaBuf
     /// <returns>What was hit.</returns>
     public InvalidationReport InvalidateMappings(in HeldReservation held)
     {
-        var batch = new InvalidationBatch();
+        using var batch = new InvalidationBatch();
         CollectInvalidation(batch, held);
         return batch.Complete();
     }

@@ -57,7 +57,7 @@ public abstract class DmaBufExporter
             foreach (MemoryRange range in memory)
                 ranges.Add(space.Map(range, direction, attachment.Buffer.Name, attachment.Buffer.Generation));
         }
-        catch (DmaBufIoException)
+        catch
         {
             foreach (DeviceRange range in ranges)
                 space.Unmap(range);

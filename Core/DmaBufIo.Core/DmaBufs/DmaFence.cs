@@ -16,7 +16,7 @@ public sealed class DmaFence
     private static long s_lastContext;
     private readonly WaitQueue _queue = new();
     private readonly Lock _lock = new();
-    private readonly Action? _advance;
+    private volatile Action? _advance;
     private List<Action>? _callbacks;
     private volatile bool _signaled;
 
@@ -67,6 +67,7 @@ public sealed class DmaFence
             _callbacks = null;
         }
 
+        _advance = null; // it roots the map, and a signalled fence may stay in its reservation object for long
         _queue.WakeAll();
         if (callbacks is not null)
         {
@@ -103,8 +104,7 @@ public sealed class DmaFence
         var wait = new PollingWait(reason);
         while (true)
         {
-            if (!_signaled)
-                _advance();
+            _advance?.Invoke();
             Errno status = wait.Pause(_queue, () => _signaled, cancellationToken, context);
             if (status != Errno.EAGAIN)
                 return status;

@@ -19,8 +19,8 @@ public interface IInvalidationTarget
 /// <summary>
 /// One invalidation over any number of tokens and buffers: kills all, pays one barrier, then waits for all (T17).
 /// </summary>
-/// <remarks>Made by an exporter that holds the lock of every buffer in it. Used once.</remarks>
-public sealed class InvalidationBatch
+/// <remarks>Made by an exporter that holds the lock of every buffer in it. Used once; disposed in any case.</remarks>
+public sealed class InvalidationBatch : IDisposable
 {
     private readonly List<RequestGate> _killed = [];
     private readonly List<(RequestGate Gate, string Map)> _waits = [];
@@ -42,18 +42,29 @@ public sealed class InvalidationBatch
     {
         if (_completed)
             throw new InvalidOperationException("An invalidation batch is completed once.");
-        _completed = true;
-        long users = 0;
-        if (_killed.Count != 0)
-        {
-            RequestGate.Barrier();
-            foreach (RequestGate gate in _killed)
-                users += gate.FinishKill();
-        }
-
+        long users = FinishKills();
         foreach ((RequestGate gate, string map) in _waits)
             GateDrain.Drain(gate, new WaitReason($"drain of {map}", () => $"{gate.Users} requests"));
         return new InvalidationReport(_killed.Count, users);
+    }
+
+    /// <summary>Ends a batch that was not completed: what was killed is killed for good, or its maps would never drain. Waits for nobody.</summary>
+    public void Dispose()
+    {
+        if (!_completed)
+            FinishKills();
+    }
+
+    private long FinishKills()
+    {
+        _completed = true;
+        long users = 0;
+        if (_killed.Count == 0)
+            return users;
+        RequestGate.Barrier();
+        foreach (RequestGate gate in _killed)
+            users += gate.FinishKill();
+        return users;
     }
 }
 

@@ -77,9 +77,9 @@ public sealed class ReservationObject : ISnapshotSource
         {
             // Signalled fences make room first.
             _count = Compact();
-            _reserved = count;
-            if (_count + count > _fences.Length)
-                Array.Resize(ref _fences, Math.Max(_fences.Length * 2, _count + count));
+            _reserved += count;
+            if (_count + _reserved > _fences.Length)
+                Array.Resize(ref _fences, Math.Max(_fences.Length * 2, _count + _reserved));
         }
     }
 

@@ -118,6 +118,7 @@ public sealed class IoContext : IDisposable
             NoSleepContext.Enter();
             try
             {
+                Now = Environment.TickCount64; // the owner's last batch may be long ago
                 work();
             }
             finally

@@ -66,7 +66,7 @@ public sealed partial class Ring
         request.RingFile!.InFlight++;
         if (request.Registration is { } registration)
             registration.InFlight++;
-        Issue(tag, ref request, cancellationToken);
+        Issue(tag, ref request, isRetry: false, cancellationToken);
     }
 
     /// <summary>Slot, range, file, direction, in this order: a range error on a wrong file is the range error (R3).</summary>
@@ -116,11 +116,11 @@ public sealed partial class Ring
     }
 
     /// <summary>Takes the request's one map reference and gives the request to its file. On return it is issued, in part or wholly, parked, or ended.</summary>
-    private void Issue(int tag, ref RingRequest request, CancellationToken cancellationToken)
+    private void Issue(int tag, ref RingRequest request, bool isRetry, CancellationToken cancellationToken)
     {
         if (request.Operation == RingOperation.Flush)
         {
-            Settle(tag, ref request, request.RingFile!.Queue.Fsync(ref request.Io));
+            Settle(tag, ref request, GiveToFile(ref request));
             return;
         }
 
@@ -128,6 +128,13 @@ public sealed partial class Ring
         if (map is null)
         {
             Errno status = GetMapSlow(request.Registration.Token, out map, cancellationToken);
+            if (status == Errno.EINTR && isRetry)
+            {
+                // Not this request's wait was cancelled, but the call that took it up again on the way.
+                _parked.Add(tag);
+                return;
+            }
+
             if (status != Errno.Ok)
             {
                 request.Io.Status = status;
@@ -143,9 +150,24 @@ public sealed partial class Ring
         Settle(tag, ref request, GiveToFile(ref request));
     }
 
-    private static Errno GiveToFile(ref RingRequest request) => request.Operation == RingOperation.ReadFixed
-        ? request.RingFile!.Queue.ReadIter(ref request.Io, ref request.Iter)
-        : request.RingFile!.Queue.WriteIter(ref request.Io, ref request.Iter);
+    private static Errno GiveToFile(ref RingRequest request)
+    {
+        try
+        {
+            return request.Operation switch
+            {
+                RingOperation.ReadFixed => request.RingFile!.Queue.ReadIter(ref request.Io, ref request.Iter),
+                RingOperation.WriteFixed => request.RingFile!.Queue.WriteIter(ref request.Io, ref request.Iter),
+                _ => request.RingFile!.Queue.Fsync(ref request.Io),
+            };
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // The request path does not throw: a request cut off here would keep its map's reference for ever (R4).
+            DmaBufIoDiagnostics.Report(new DriverFault($"{request.Operation} of {request.RingFile!.File.Name}", e));
+            return Errno.EIO;
+        }
+    }
 
     private void Settle(int tag, ref RingRequest request, Errno status)
     {
@@ -253,7 +275,7 @@ public sealed partial class Ring
                 continue;
             }
 
-            Issue(tag, ref _requests[tag], cancellationToken);
+            Issue(tag, ref _requests[tag], isRetry: true, cancellationToken);
             if (_requests[tag].State == RequestState.Parked)
                 file.FullIn = _retries;
             else

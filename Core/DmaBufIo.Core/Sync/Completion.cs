@@ -25,4 +25,7 @@ public sealed class Completion
     /// <returns><c>Ok</c>, <c>EINTR</c> when cancelled, <c>EAGAIN</c> when the slice has passed.</returns>
     public Errno Wait(in WaitReason reason, CancellationToken cancellationToken = default, TimeSpan? slice = null) =>
         _queue.Wait(() => _done, reason, cancellationToken, null, slice);
+
+    /// <summary>Waits a little, as part of a longer wait of a thread that drives others' queues meanwhile.</summary>
+    internal Errno Wait(ref PollingWait wait, CancellationToken cancellationToken) => wait.Pause(_queue, () => _done, cancellationToken);
 }

@@ -103,6 +103,9 @@ public sealed class Parker
     {
         lock (s_parkedLock)
             s_parked.Remove(this);
+
+        // A thread that does not wait again for long must not keep what it waited for, and through it a plugin, alive.
+        _reason = default;
     }
 
     private sealed class ParkedThreads : ISnapshotSource

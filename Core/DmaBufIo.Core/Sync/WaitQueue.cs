@@ -56,7 +56,9 @@ public sealed class WaitQueue
                 TimeSpan? left = slice - Stopwatch.GetElapsedTime(started);
                 if (left <= TimeSpan.Zero)
                     return Errno.EAGAIN;
-                parker.Park(ref wait, left);
+
+                // Up to whole milliseconds: less than one would not wait at all.
+                parker.Park(ref wait, left is { } l ? TimeSpan.FromMilliseconds(Math.Ceiling(l.TotalMilliseconds)) : null);
             }
         }
         finally

@@ -96,7 +96,7 @@ public sealed class WorkQueue : IDisposable
     {
         _threads++;
         _idle++;
-        new Thread(Work) { IsBackground = true, Name = $"{_name}/{_threads}" }.Start();
+        new Thread(Work) { IsBackground = true, Name = $"{_name}/{_threads}" }.UnsafeStart(); // without the caller's execution context
     }
 
     private void Work()

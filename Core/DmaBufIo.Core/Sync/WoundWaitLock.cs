@@ -73,13 +73,21 @@ public sealed class WoundWaitLock
         }
 
         var reason = new WaitReason($"reservation lock of {Name}", DescribeHolder);
-        Errno status = _queue.Wait(() => waiter.IsGranted, reason, cancellationToken, context);
-        lock (s_graph)
+        Errno status = Errno.EINTR;
+        try
         {
-            // The grant may have come after the wait gave up: then the lock is ours all the same.
-            if (waiter.IsGranted)
-                return Errno.Ok;
-            _waiters.Remove(waiter);
+            status = _queue.Wait(() => waiter.IsGranted, reason, cancellationToken, context);
+        }
+        finally
+        {
+            lock (s_graph)
+            {
+                // The grant may have come after the wait gave up: then the lock is ours all the same.
+                if (waiter.IsGranted)
+                    status = Errno.Ok;
+                else
+                    _waiters.Remove(waiter);
+            }
         }
 
         return status;

@@ -33,9 +33,11 @@ public sealed partial class DmaBufToken
             var acquire = new AcquireContext();
             while (true)
             {
-                status = Attempt(context, acquire, out map, cancellationToken);
-                if (status is not (Errno.EDEADLK or Errno.EAGAIN))
+                status = Attempt(context, acquire, out map, out bool retry, cancellationToken);
+                if (!retry)
                     return status;
+                if (cancellationToken.IsCancellationRequested)
+                    return Errno.EINTR;
             }
         }
         finally
@@ -44,8 +46,11 @@ public sealed partial class DmaBufToken
         }
     }
 
-    private Errno Attempt(IoContext context, AcquireContext acquire, out DmaMap? map, CancellationToken cancellationToken)
+    // retry: this attempt has backed off by itself. A driver that answers the same status is not asked again.
+    private Errno Attempt(IoContext context, AcquireContext acquire, out DmaMap? map, out bool retry, CancellationToken cancellationToken)
     {
+        retry = false;
+
         // Another creator may have been quicker.
         context.Enter();
         map = TryGetMap(context);
@@ -69,10 +74,9 @@ public sealed partial class DmaBufToken
         {
             // Moves are waited for under the lock: a wait before it proves nothing. Their signal needs no lock (F3).
             status = Buffer.Reservation.Wait(FenceUsage.Kernel, cancellationToken, acquire);
-            if (status != Errno.Ok)
+            retry = status == Errno.EDEADLK || (status == Errno.Ok && !Buffer.Reservation.IsIdle(_options.WaitBeforeMap));
+            if (status != Errno.Ok || retry)
                 return status;
-            if (!Buffer.Reservation.IsIdle(_options.WaitBeforeMap))
-                return Errno.EAGAIN;
             return MakeAndPublish(context, guard.Held, out map);
         }
     }
@@ -111,7 +115,7 @@ public sealed partial class DmaBufToken
             if (made is null)
                 return LastMapError!.Errno;
             var unmapWork = new UnmapItem(this, made);
-            var gate = new RequestGate(ContextTable.Slots, () => Workers.Queue(unmapWork));
+            var gate = new RequestGate(ContextTable.Slots, () => Drained(made, unmapWork));
             made.Bind(this, Buffer.Generation, gate, unmapWork);
 
             // Counted and published before unlocking: an invalidation in the gap would find nothing and return while a stale map is about to
@@ -154,7 +158,7 @@ public sealed partial class DmaBufToken
     {
         try
         {
-            return _driver.Map(held);
+            return _driver.Map(held) ?? throw new InvalidOperationException("Map answered null");
         }
         catch (DmaBufIoException e)
         {
@@ -215,7 +219,7 @@ public sealed partial class DmaBufToken
 
         protected internal override void Run()
         {
-            token.SignalDrained(map);
+            token.SettleFence(map)?.Signal();
             token.Buffer.LockedWork.Do(this);
         }
     }

@@ -91,18 +91,25 @@ public sealed partial class DmaBufToken
         }
     }
 
-    /// <summary>On a worker, after the last request of a killed map has ended: its fence first, then whatever needs the lock.</summary>
-    private void SignalDrained(DmaMap map)
+    /// <summary>
+    /// The last request of a killed map has ended; this may be completion context. The fence signals here and needs no worker: all of them may be
+    /// blocked on locks whose holders wait for it (F3, D2b).
+    /// </summary>
+    private void Drained(DmaMap map, WorkItem unmapWork)
     {
-        DmaFence? fence;
+        if (!_options.SignalOnWorker)
+            SettleFence(map)?.Signal();
+        Workers.Queue(unmapWork);
+    }
+
+    /// <summary>The fence that a killed map has left behind, or null; from here on it leaves none.</summary>
+    private DmaFence? SettleFence(DmaMap map)
+    {
         lock (_lock)
         {
             map.FenceSettled = true;
-            fence = map.Fence;
+            return map.Fence;
         }
-
-        // Before the lock: whoever holds it may be waiting for this fence (F4, D2a).
-        fence?.Signal();
     }
 
     private void ForgetUnmapped(DmaMap map)

@@ -1,6 +1,7 @@
 using DmaBufIo.Devices;
 using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
+using DmaBufIo.Io;
 using DmaBufIo.Sync;
 
 namespace DmaBufIo.Tokens;
@@ -27,8 +28,22 @@ public sealed partial class DmaBufToken
     /// <summary>Waits until nothing of the token is left: maps unmapped, driver released, references dropped.</summary>
     /// <param name="cancellationToken">Interrupts the wait.</param>
     /// <returns><c>Ok</c>, or <c>EINTR</c> when cancelled.</returns>
-    public Errno WaitReleased(CancellationToken cancellationToken = default) =>
-        _released.Wait(new WaitReason($"release of {Name}", DescribeKilled), cancellationToken);
+    /// <remarks>Reaps queues while it waits (T14). Requests that are parked for want of room are their ring's to submit again.</remarks>
+    public Errno WaitReleased(CancellationToken cancellationToken = default)
+    {
+        var wait = new PollingWait(new WaitReason($"release of {Name}", DescribeKilled));
+        while (true)
+        {
+            // The last request may have ended in a queue that nobody reaps, and be what drops the registration.
+            if (Volatile.Read(ref _live) is { } live)
+                GateDrain.Advance(live.Gate);
+            foreach (DmaMap map in Undrained())
+                GateDrain.Advance(map.Gate);
+            Errno status = _released.Wait(ref wait, cancellationToken);
+            if (status != Errno.EAGAIN)
+                return status;
+        }
+    }
 
     private void BeginRelease()
     {

@@ -26,6 +26,12 @@ public sealed record TokenOptions
     public FenceUsage FenceUsage { get; init; } = FenceUsage.Kernel;
 
     /// <summary>
+    /// Fenced design: true signals the fence of a drained map on a worker, as the patch series does, so that its failure can be reproduced: workers that are all
+    /// blocked on a lock keep the holder's fence from signalling (D2b). False signals it where the last request ends.
+    /// </summary>
+    public bool SignalOnWorker { get; init; }
+
+    /// <summary>
     /// The last class of fences that must have signalled before a map is made (T12). <see cref="FenceUsage.Write"/> is what the kernel's documentation
     /// asks of dynamic importers; the patch series waits for <see cref="FenceUsage.Kernel"/>. Jobs that start after the map was made are the
     /// application's to order.
