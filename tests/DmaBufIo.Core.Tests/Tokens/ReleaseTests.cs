@@ -30,7 +30,8 @@ public sealed class ReleaseTests
         using var stage = new TokenStage(new TokenOptions { Design = design });
         var order = new List<string>();
         stage.Driver.InUnmap = _ => order.Add("unmap");
-        stage.Driver.InRelease = () => order.Add($"release with {stage.Token.Maps} maps, {stage.Buffer.References} and {stage.Owner.References} references");
+        stage.Driver.InRelease = () => order.Add(
+            $"release with {stage.Token.Maps} maps, {stage.Buffer.References} and {stage.Owner.References} references");
         stage.Owner.InPut = () => order.Add("put of the file");
         DmaMap map = stage.Take();
         stage.Token.Release();
