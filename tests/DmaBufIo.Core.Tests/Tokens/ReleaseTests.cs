@@ -117,7 +117,7 @@ public sealed class ReleaseTests
     }
 
     [Fact]
-    public void T10_a_driver_whose_unmap_and_release_throw_is_reported_and_the_references_go_all_the_same()
+    public void T10_a_driver_whose_release_throws_is_reported_and_the_references_go_all_the_same()
     {
         using var stage = new TokenStage();
         var faults = new List<string>();
