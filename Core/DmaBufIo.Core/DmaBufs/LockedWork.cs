@@ -15,8 +15,8 @@ internal interface ILockedWork
 /// What workers have to do under one buffer's lock: however much there is, one worker waits for the lock and does it all, the others go on.
 /// </summary>
 /// <remarks>
-/// An exporter may hold the lock for long (F6). If every piece of work waited for it on a worker of its own, one buffer could take all workers,
-/// and a fence of another buffer, or of this one, would not signal because the worker that is to signal it never runs (F3, D2b).
+/// An exporter may hold the lock for long (F6). If every piece of work waited for it on a worker of its own, one buffer could take all
+/// workers, and a fence of another buffer, or of this one, would not signal because the worker that is to signal it never runs (F3, D2b).
 /// </remarks>
 internal sealed class LockedWork(ReservationObject reservation)
 {

@@ -62,7 +62,8 @@ public sealed class ReservationTests
     [InlineData(FenceUsage.Bookkeep, FenceUsage.Kernel, true)]
     [InlineData(FenceUsage.Write, FenceUsage.Read, false)]
     [InlineData(FenceUsage.Kernel, FenceUsage.Bookkeep, false)]
-    public void F2_a_later_fence_of_a_context_replaces_one_of_the_same_or_a_weaker_class_and_no_stronger_one(FenceUsage old, FenceUsage added, bool replaced)
+    public void F2_a_later_fence_of_a_context_replaces_one_of_the_same_or_a_weaker_class_and_no_stronger_one(
+        FenceUsage old, FenceUsage added, bool replaced)
     {
         long context = DmaFence.NewContext();
         var first = new DmaFence("first", context, 1);
@@ -209,7 +210,8 @@ public sealed class ReservationTests
         {
             using ReservationGuard guard = first.Hold();
             both.SignalAndWait(Actor.Limit, CancellationToken.None);
-            ends[index] = second.TryLock(out ReservationGuard inner, null, index == 0 ? interrupt.Token : TestContext.Current.CancellationToken);
+            ends[index] = second.TryLock(out ReservationGuard inner, null,
+                index == 0 ? interrupt.Token : TestContext.Current.CancellationToken);
             if (ends[index] == Errno.Ok)
                 inner.Dispose();
         }
@@ -255,7 +257,8 @@ public sealed class ReservationTests
         return true;
     }
 
-    private static LockState Lock(ReservationObject reservation) => DmaBufIoDiagnostics.Snapshot().Locks.Single(l => l.Buffer == reservation.Name);
+    private static LockState Lock(ReservationObject reservation) =>
+        DmaBufIoDiagnostics.Snapshot().Locks.Single(l => l.Buffer == reservation.Name);
 
     private static DmaFence Fence() => new("test", DmaFence.NewContext(), 1);
 

@@ -9,7 +9,8 @@ internal sealed class Actor
 {
     /// <summary>How long anything that must come about may take; the runner of seeded faults is less patient.</summary>
     internal static readonly TimeSpan Limit =
-        int.TryParse(Environment.GetEnvironmentVariable("DMABUFIO_TEST_LIMIT_SECONDS"), out int seconds) ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromSeconds(30);
+        int.TryParse(Environment.GetEnvironmentVariable("DMABUFIO_TEST_LIMIT_SECONDS"), out int seconds)
+            ? TimeSpan.FromSeconds(seconds) : TimeSpan.FromSeconds(30);
 
     private static int s_last;
     private readonly Thread _thread;
@@ -95,7 +96,8 @@ internal sealed class Actor
     private static string Everything()
     {
         Snapshot snapshot = DmaBufIoDiagnostics.Snapshot();
-        object[] parts = [.. snapshot.Waits, .. snapshot.Locks.Where(static l => l.Holder is not null), .. snapshot.Fences, .. snapshot.KilledMaps];
+        object[] parts = [.. snapshot.Waits, .. snapshot.Locks.Where(static l => l.Holder is not null),
+            .. snapshot.Fences, .. snapshot.KilledMaps];
         return string.Concat(parts.Select(static p => $"\n  {p}"));
     }
 

@@ -54,7 +54,8 @@ public sealed class RequestGateTests
         Assert.True(gate.TryEnter(0));
         gate.BeginKill();
 
-        // The last one leaves between the two halves of the kill, a failed attempt comes and goes: only the second half may say that it has drained.
+        // The last one leaves between the two halves of the kill, a failed attempt comes and goes: only the second half may say that it
+        // has drained.
         gate.Exit(0);
         Assert.False(gate.TryEnter(1));
         Assert.Equal((0, false, true), (drained, gate.IsDrained, gate.IsKilled));
@@ -99,7 +100,8 @@ public sealed class RequestGateTests
                 }
 
                 int expected = phase == 2 && model.Sum() == 0 ? 1 : 0;
-                Assert.True(drained == expected && gate.IsDrained == (expected == 1) && gate.Users == model.Sum(), $"seed {seed}, step {step}: drained {drained}, users {gate.Users} of {model.Sum()}");
+                Assert.True(drained == expected && gate.IsDrained == (expected == 1) && gate.Users == model.Sum(),
+                    $"seed {seed}, step {step}: drained {drained}, users {gate.Users} of {model.Sum()}");
             }
         }
     }
@@ -114,7 +116,8 @@ public sealed class RequestGateTests
         for (int i = 0; i < Gates; i++)
         {
             int index = i;
-            gates[i] = new RequestGate(Threads - 1, () => Interlocked.Increment(ref announced[index])); // the last thread shares the slow count
+            // The last thread shares the slow count.
+            gates[i] = new RequestGate(Threads - 1, () => Interlocked.Increment(ref announced[index]));
         }
 
         int current = 0;
@@ -175,8 +178,8 @@ public sealed class RequestGateTests
         int done = -1;
         int broken = 0;
 
-        // The store of the count and the load of the flag may pass each other in the processor; only the killer's barrier keeps them apart. The
-        // store is made late by stores to memory that is in no cache, which have to be done before it; the flag is at hand.
+        // The store of the count and the load of the flag may pass each other in the processor; only the killer's barrier keeps them apart.
+        // The store is made late by stores to memory that is in no cache, which have to be done before it; the flag is at hand.
         Actor user = Actor.Start("user", () =>
         {
             for (int i = 0; i < Rounds; i++)

@@ -46,7 +46,8 @@ public sealed class WaitingTests
     {
         var queue = new WaitQueue();
         bool ready = false;
-        Actor waiter = Actor.Start("waiter", () => Assert.Equal(Errno.Ok, queue.Wait(() => Volatile.Read(ref ready), new WaitReason("spurious"), Token)));
+        Actor waiter = Actor.Start("waiter",
+            () => Assert.Equal(Errno.Ok, queue.Wait(() => Volatile.Read(ref ready), new WaitReason("spurious"), Token)));
         waiter.UntilItWaitsFor("spurious");
         for (int i = 0; i < 100; i++)
             queue.WakeAll();
@@ -72,7 +73,8 @@ public sealed class WaitingTests
     {
         var queue = new WaitQueue();
         using var cancel = new CancellationTokenSource();
-        Actor waiter = Actor.Start("waiter", () => Assert.Equal(Errno.EINTR, queue.Wait(static () => false, new WaitReason("cancelled"), cancel.Token)));
+        Actor waiter = Actor.Start("waiter",
+            () => Assert.Equal(Errno.EINTR, queue.Wait(static () => false, new WaitReason("cancelled"), cancel.Token)));
         waiter.UntilItWaitsFor("cancelled");
         cancel.Cancel();
         waiter.Join();
@@ -104,7 +106,8 @@ public sealed class WaitingTests
     public void Waking_allocates_nothing()
     {
         var queue = new WaitQueue();
-        Actor waiter = Actor.Start("waiter", () => queue.Wait(static () => false, new WaitReason("allocation"), Token, null, TimeSpan.FromMilliseconds(50)));
+        Actor waiter = Actor.Start("waiter",
+            () => queue.Wait(static () => false, new WaitReason("allocation"), Token, null, TimeSpan.FromMilliseconds(50)));
         waiter.UntilItWaitsFor("allocation");
         queue.WakeAll();
         long before = GC.GetAllocatedBytesForCurrentThread();
@@ -127,7 +130,8 @@ public sealed class WaitingTests
     {
         var completion = new Completion();
         Assert.False(completion.IsDone);
-        Actor[] waiters = [.. Enumerable.Range(0, 3).Select(i => Actor.Start("waiter", () => Assert.Equal(Errno.Ok, completion.Wait(new WaitReason("completion"), Token))))];
+        Actor[] waiters = [.. Enumerable.Range(0, 3).Select(i =>
+            Actor.Start("waiter", () => Assert.Equal(Errno.Ok, completion.Wait(new WaitReason("completion"), Token))))];
         foreach (Actor waiter in waiters)
             waiter.UntilItWaitsFor("completion");
         completion.Complete();

@@ -47,7 +47,8 @@ public sealed class WoundWaitLockTests
         AcquireContext[] contexts = [.. Enumerable.Range(0, 3).Select(static _ => new AcquireContext())];
         var order = new List<string>();
         Assert.Equal(Errno.Ok, _lock.Lock(null, Token));
-        (AcquireContext? Context, string Name)[] arrivals = [(null, "none0"), (contexts[2], "young"), (null, "none1"), (contexts[0], "old"), (contexts[1], "middle")];
+        (AcquireContext? Context, string Name)[] arrivals =
+            [(null, "none0"), (contexts[2], "young"), (null, "none1"), (contexts[0], "old"), (contexts[1], "middle")];
         Actor[] actors = [.. arrivals.Select(a =>
         {
             Actor actor = Actor.Start(a.Name, () => Take(_lock, a.Context, order, a.Name));
@@ -227,7 +228,8 @@ public sealed class WoundWaitLockTests
     [Fact]
     public void A_grant_that_comes_after_the_wait_gave_up_counts_all_the_same()
     {
-        // The waiter is stopped between its decision to give up and its leaving the line: there it takes the wait queue's lock, which this thread holds.
+        // The waiter is stopped between its decision to give up and its leaving the line: there it takes the wait queue's lock, which this
+        // thread holds.
         object queue = Field(_lock, "_queue");
         var queueLock = (Lock)Field(queue, "_lock");
         using var cancel = new CancellationTokenSource();
@@ -280,7 +282,8 @@ public sealed class WoundWaitLockTests
         Assert.All(locks, static l => Assert.False(l.IsHeld));
     }
 
-    private static object Field(object of, string name) => of.GetType().GetField(name, BindingFlags.Instance | BindingFlags.NonPublic)!.GetValue(of)!;
+    private static object Field(object of, string name) =>
+        of.GetType().GetField(name, BindingFlags.Instance | BindingFlags.NonPublic)!.GetValue(of)!;
 
     private static bool TryAll(WoundWaitLock[] locks, ReadOnlySpan<int> order, AcquireContext context, int[] inside)
     {

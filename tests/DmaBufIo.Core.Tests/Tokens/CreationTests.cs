@@ -18,7 +18,8 @@ public sealed class CreationTests
     {
         using var stage = new Stage(register: false);
         stage.Device.TakesTokens = false;
-        DmaBufIoException refused = Assert.Throws<DmaBufIoException>(() => stage.File.OpenToken(stage.Exporter.Buffer, DmaDirection.Bidirectional));
+        DmaBufIoException refused = Assert.Throws<DmaBufIoException>(
+            () => stage.File.OpenToken(stage.Exporter.Buffer, DmaDirection.Bidirectional));
         Assert.Equal((Errno.EOPNOTSUPP, "T1"), (refused.Errno, refused.Rule));
         Assert.Equal((1, 1), (stage.Exporter.Buffer.References, stage.File.References));
     }
@@ -96,8 +97,10 @@ public sealed class CreationTests
             return driver;
         }
 
-        DmaBufIoException thrown = Assert.Throws<DmaBufIoException>(() => DmaBufToken.Create(owner, exporter.Buffer, DmaDirection.Bidirectional, TokenOptions.Default, Create));
-        Assert.Equal(failure switch { "the file has no operation" => Errno.EOPNOTSUPP, "the device is gone" => Errno.ENODEV, _ => Errno.ENOMEM }, thrown.Errno);
+        DmaBufIoException thrown = Assert.Throws<DmaBufIoException>(
+            () => DmaBufToken.Create(owner, exporter.Buffer, DmaDirection.Bidirectional, TokenOptions.Default, Create));
+        Assert.Equal(failure switch { "the file has no operation" => Errno.EOPNOTSUPP, "the device is gone" => Errno.ENODEV, _ => Errno.ENOMEM },
+            thrown.Errno);
         Assert.Equal((1, 0, 0), (exporter.Buffer.References, owner.References, exporter.Buffer.Attachments));
 
         // The driver's own partial state is undone by its release, once.

@@ -54,7 +54,8 @@ public sealed class InvalidationTests
         Assert.Equal(new InvalidationReport(1, 1), stage.Invalidate());
         Assert.Equal("Kernel", Assert.Single(stage.Fences()).Usage);
         Assert.False(stage.Buffer.Reservation.IsIdle(FenceUsage.Kernel));
-        Actor exporter = Actor.Start("exporter", () => stage.Buffer.Reservation.Wait(FenceUsage.Bookkeep, TestContext.Current.CancellationToken));
+        Actor exporter = Actor.Start("exporter",
+            () => stage.Buffer.Reservation.Wait(FenceUsage.Bookkeep, TestContext.Current.CancellationToken));
         exporter.UntilItWaitsFor("fence map 1");
         stage.Drop(map);
         exporter.Join();
@@ -93,7 +94,8 @@ public sealed class InvalidationTests
         // The detector of the tests above: a move that does not wait is noticed.
         var stage = new TokenStage();
         DmaMap map = stage.Take();
-        var table = (SgTable)map.GetType().GetProperty("Table", System.Reflection.BindingFlags.Instance | System.Reflection.BindingFlags.NonPublic)!.GetValue(map)!;
+        var table =
+            (SgTable)map.GetType().GetProperty("Table", System.Reflection.BindingFlags.Instance | System.Reflection.BindingFlags.NonPublic)!.GetValue(map)!;
         stage.Exporter.Region.MarkDead();
         Dma.DeviceRange range = table.Ranges[0];
         stage.Port.Read(range.Address, new byte[16]);
@@ -138,7 +140,8 @@ public sealed class InvalidationTests
     [Theory]
     [InlineData(1, true)]
     [InlineData(2, false)]
-    public void D2b_a_worker_blocked_on_one_buffers_lock_delays_another_buffers_fence_only_when_there_is_no_other_worker(int threads, bool stuck)
+    public void D2b_a_worker_blocked_on_one_buffers_lock_delays_another_buffers_fence_only_when_there_is_no_other_worker(
+        int threads, bool stuck)
     {
         using var workers = new WorkQueue($"few{threads}", threads);
         var options = new TokenOptions { Design = InvalidationDesign.Fenced, Workers = workers };
@@ -152,12 +155,14 @@ public sealed class InvalidationTests
         {
             first.Drop(firstMap);
             Actor.Until(
-                () => DmaBufIoDiagnostics.Snapshot().Waits.Any(w => w.Thread.StartsWith($"few{threads}/", StringComparison.Ordinal) && w.WaitsFor.Contains(first.LockText, StringComparison.Ordinal)),
+                () => DmaBufIoDiagnostics.Snapshot().Waits.Any(w => w.Thread.StartsWith($"few{threads}/", StringComparison.Ordinal)
+                    && w.WaitsFor.Contains(first.LockText, StringComparison.Ordinal)),
                 "a worker waits for the first buffer's lock");
             second.Drop(secondMap);
             if (stuck)
             {
-                // Nobody uses the second buffer, nobody holds its lock, and its fence cannot signal: whoever waits for it here waits for ever.
+                // Nobody uses the second buffer, nobody holds its lock, and its fence cannot signal: whoever waits for it here waits
+                // for ever.
                 Assert.Single(second.Fences());
                 Assert.False(second.Buffer.Reservation.IsLocked);
             }
@@ -299,7 +304,8 @@ public sealed class InvalidationTests
     {
         using AssemblyDefinition assembly = AssemblyDefinition.ReadAssembly(typeof(InvalidationBatch).Assembly.Location);
         TypeDefinition batch = assembly.MainModule.GetType(typeof(InvalidationBatch).FullName);
-        var barriers = batch.Methods.Where(static m => m.HasBody).SelectMany(static m => m.Body.Instructions.Select(i => (Method: m, Instruction: i)))
+        var barriers = batch.Methods.Where(static m => m.HasBody)
+            .SelectMany(static m => m.Body.Instructions.Select(i => (Method: m, Instruction: i)))
             .Where(static c => c.Instruction.Operand is MethodReference { Name: "Barrier" }).ToList();
         (MethodDefinition method, Instruction barrier) = Assert.Single(barriers);
         Assert.Equal("Complete", method.Name);

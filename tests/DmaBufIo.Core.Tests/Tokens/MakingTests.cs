@@ -203,7 +203,8 @@ public sealed class MakingTests
                 break;
         }
 
-        Actor creator = wait == "fence move" ? helper! : Actor.Start("creator", () => Assert.Equal(Errno.EINTR, stage.TryTake(out _, interrupt.Token, second)));
+        Actor creator = wait == "fence move" ? helper!
+            : Actor.Start("creator", () => Assert.Equal(Errno.EINTR, stage.TryTake(out _, interrupt.Token, second)));
         creator.UntilItWaitsFor(wait);
         interrupt.Cancel();
         creator.Join();

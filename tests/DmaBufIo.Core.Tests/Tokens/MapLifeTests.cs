@@ -129,8 +129,14 @@ public sealed class MapLifeTests
         string[] allowed = method == "Exit" ? ["System.Threading.Interlocked::Decrement"] : [];
         using AssemblyDefinition assembly = AssemblyDefinition.ReadAssembly(type.Assembly.Location);
         MethodDefinition body = assembly.MainModule.GetType(type.FullName).Methods.Single(m => m.Name == method);
-        string[] calls = [.. body.Body.Instructions.Where(static i => i.OpCode.FlowControl == FlowControl.Call).Select(static i => (MethodReference)i.Operand).Select(static m => $"{m.DeclaringType.FullName}::{m.Name}")];
-        string[] forbidden = [.. calls.Where(static c => c.Contains(".Interlocked::", StringComparison.Ordinal) || c.Contains(".Monitor::", StringComparison.Ordinal) || c.Contains("Threading.Lock", StringComparison.Ordinal)).Except(allowed)];
+        string[] calls =
+        [
+            .. body.Body.Instructions.Where(static i => i.OpCode.FlowControl == FlowControl.Call)
+                .Select(static i => (MethodReference)i.Operand)
+                .Select(static m => $"{m.DeclaringType.FullName}::{m.Name}"),
+        ];
+        string[] forbidden = [.. calls.Where(static c => c.Contains(".Interlocked::", StringComparison.Ordinal)
+            || c.Contains(".Monitor::", StringComparison.Ordinal) || c.Contains("Threading.Lock", StringComparison.Ordinal)).Except(allowed)];
         Assert.Empty(forbidden);
     }
 
@@ -260,5 +266,6 @@ public sealed class MapLifeTests
         Assert.Equal(1, stage.Driver.UnmapCalls);
     }
 
-    private static RequestGate Gate(DmaMap map) => (RequestGate)typeof(DmaMap).GetProperty("Gate", BindingFlags.Instance | BindingFlags.NonPublic)!.GetValue(map)!;
+    private static RequestGate Gate(DmaMap map) =>
+        (RequestGate)typeof(DmaMap).GetProperty("Gate", BindingFlags.Instance | BindingFlags.NonPublic)!.GetValue(map)!;
 }

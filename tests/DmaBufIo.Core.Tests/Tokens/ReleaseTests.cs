@@ -30,7 +30,8 @@ public sealed class ReleaseTests
         using var stage = new TokenStage(new TokenOptions { Design = design });
         var order = new List<string>();
         stage.Driver.InUnmap = _ => order.Add("unmap");
-        stage.Driver.InRelease = () => order.Add($"release with {stage.Token.Maps} maps, {stage.Buffer.References} and {stage.Owner.References} references");
+        stage.Driver.InRelease = () => order.Add(
+            $"release with {stage.Token.Maps} maps, {stage.Buffer.References} and {stage.Owner.References} references");
         stage.Owner.InPut = () => order.Add("put of the file");
         DmaMap map = stage.Take();
         stage.Token.Release();
@@ -116,7 +117,7 @@ public sealed class ReleaseTests
     }
 
     [Fact]
-    public void T10_a_driver_whose_unmap_and_release_throw_is_reported_and_the_references_go_all_the_same()
+    public void T10_a_driver_whose_release_throws_is_reported_and_the_references_go_all_the_same()
     {
         using var stage = new TokenStage();
         var faults = new List<string>();

@@ -73,7 +73,8 @@ public sealed class RequestTests
         {
             if (design == InvalidationDesign.Fenced)
             {
-                // The fence of the old registration's map: its requests are completed and sit in the queues of the thread that waits for it.
+                // The fence of the old registration's map: its requests are completed and sit in the queues of the thread that waits
+                // for it.
                 Assert.Equal(new InvalidationReport(1, 8), stage.Exporter.Buffer.InvalidateMappings(guard.Held));
             }
 

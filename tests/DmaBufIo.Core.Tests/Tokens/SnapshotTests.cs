@@ -119,7 +119,8 @@ public sealed class SnapshotTests
             Assert.True(reports[0].Waited >= TimeSpan.FromMilliseconds(1));
 
             // Woken again and again, far beyond the threshold: the same wait is not reported again, the next one is.
-            Actor.Until(() => waiter.UntilItWaitsFor("fence first").Waited > TimeSpan.FromMilliseconds(20), "it has waited for many thresholds");
+            Actor.Until(() => waiter.UntilItWaitsFor("fence first").Waited > TimeSpan.FromMilliseconds(20),
+                "it has waited for many thresholds");
             Assert.Equal(1, Count());
             first.Signal();
             waiter.UntilItWaitsFor("fence second");
@@ -175,7 +176,8 @@ public sealed class SnapshotTests
                 },
                 "the wait is reported");
             TimeSpan reported = reports[0].Waited;
-            Actor.Until(() => exporter.UntilItWaitsFor(text).Waited > reported + TimeSpan.FromMilliseconds(50), "it has waited for many thresholds more");
+            Actor.Until(() => exporter.UntilItWaitsFor(text).Waited > reported + TimeSpan.FromMilliseconds(50),
+                "it has waited for many thresholds more");
             stage.Drop(map);
             exporter.Join();
             LongWait report = Assert.Single(reports, r => r.WaitsFor.StartsWith(text, StringComparison.Ordinal));
@@ -195,7 +197,8 @@ public sealed class SnapshotTests
         using (stage.Buffer.Reservation.Hold())
         {
             Actor waiter = Actor.Start("waiter", () => stage.Invalidate());
-            Assert.Contains($"held by {stage.LockState().Holder}", waiter.UntilItWaitsFor(stage.LockText).WaitsFor, StringComparison.Ordinal);
+            Assert.Contains($"held by {stage.LockState().Holder}",
+                waiter.UntilItWaitsFor(stage.LockText).WaitsFor, StringComparison.Ordinal);
         }
     }
 

@@ -27,12 +27,14 @@ public sealed class StressTests
     {
         using var iommu = new ModelIommu();
         (Dma.DmaAddressSpace space, Dma.DmaPort port) = iommu.AddDevice("stress");
-        var device = new PuppetBlockDevice("stress", space, port, SourceSize + (Rings * Area), new DmaBufIo.Block.QueueLimits(512) { MaxBytes = 2 * Block });
+        var device = new PuppetBlockDevice(
+            "stress", space, port, SourceSize + (Rings * Area), new DmaBufIo.Block.QueueLimits(512) { MaxBytes = 2 * Block });
         var file = new BlockDeviceFile(device);
         Random.Shared.NextBytes(device.Store[..SourceSize]);
         MovingExporter[] exporters = [.. Enumerable.Range(0, 2).Select(static i => MovingExporter.Create($"stress{i}", Rings * Area))];
         var options = new TokenOptions { Design = design };
-        Ring[] rings = [.. Enumerable.Range(0, Rings).Select(i => new Ring(new RingOptions { Name = $"stress{i}", Entries = 16, BufferSlots = 2, Tokens = options }))];
+        Ring[] rings = [.. Enumerable.Range(0, Rings).Select(i =>
+            new Ring(new RingOptions { Name = $"stress{i}", Entries = 16, BufferSlots = 2, Tokens = options }))];
         int running = Rings;
 
         // The first ring uses the first buffer, the second both in turn, the third the second.

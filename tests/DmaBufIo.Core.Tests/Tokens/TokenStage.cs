@@ -12,8 +12,8 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.Tests.TokenTests;
 
 /// <summary>
-/// One token with a scripted driver over a buffer that moves, under a strict IOMMU, and one context: references are taken and dropped by hand, so every
-/// moment between them can be looked at.
+/// One token with a scripted driver over a buffer that moves, under a strict IOMMU, and one context: references are taken and dropped by hand, so
+/// every moment between them can be looked at.
 /// </summary>
 internal sealed class TokenStage : IDisposable
 {
@@ -30,7 +30,8 @@ internal sealed class TokenStage : IDisposable
         OwnBuffer = buffer is null ? MovingExporter.Create($"buffer{number}", Size) : null;
         Buffer = buffer ?? OwnBuffer!.Buffer;
         Context = new IoContext($"context{number}");
-        Token = DmaBufToken.Create(Owner, Buffer, DmaDirection.Bidirectional, options ?? TokenOptions.Default, (b, d) => Driver = new ScriptedDriver(b, d, Device));
+        Token = DmaBufToken.Create(Owner, Buffer, DmaDirection.Bidirectional, options ?? TokenOptions.Default,
+            (b, d) => Driver = new ScriptedDriver(b, d, Device));
     }
 
     internal ModelIommu Iommu { get; }
