@@ -144,7 +144,7 @@ public sealed class InvalidationTests
         int threads, bool stuck)
     {
         using var workers = new WorkQueue($"few{threads}", threads);
-        var options = new TokenOptions { Design = InvalidationDesign.Fenced, Workers = workers };
+        var options = new TokenOptions { Design = InvalidationDesign.Fenced, Workers = workers, SignalOnWorker = true };
         using var first = new TokenStage(options);
         using var second = new TokenStage(options, iommu: null);
         DmaMap firstMap = first.Take();
@@ -308,7 +308,7 @@ public sealed class InvalidationTests
             .SelectMany(static m => m.Body.Instructions.Select(i => (Method: m, Instruction: i)))
             .Where(static c => c.Instruction.Operand is MethodReference { Name: "Barrier" }).ToList();
         (MethodDefinition method, Instruction barrier) = Assert.Single(barriers);
-        Assert.Equal("Complete", method.Name);
+        Assert.Equal("FinishKills", method.Name);
         Assert.DoesNotContain(
             method.Body.Instructions,
             i => i.Operand is Instruction target && target.Offset <= barrier.Offset && i.Offset > barrier.Offset);
