@@ -180,7 +180,7 @@ public sealed class InvalidationTests
     public void D2b_however_many_maps_of_a_buffer_wait_for_its_lock_they_keep_one_worker()
     {
         using var workers = new WorkQueue("pair", 2);
-        var options = new TokenOptions { Design = InvalidationDesign.Fenced, Workers = workers };
+        var options = new TokenOptions { Design = InvalidationDesign.Fenced, Workers = workers, SignalOnWorker = true };
         using var first = new TokenStage(options);
         TokenStage[] others = [.. Enumerable.Range(0, 5).Select(_ => new TokenStage(options, first.Buffer, first.Iommu))];
         using var second = new TokenStage(options);
