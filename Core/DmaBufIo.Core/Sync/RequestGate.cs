@@ -37,6 +37,7 @@ public sealed class RequestGate
     private volatile bool _drained;
     private bool _settled;
     private long _killedAt;
+    private long _usersAtKill;
 
     /// <summary>Creates a live gate with no users.</summary>
     /// <param name="slots">Contexts that get a slot of their own; contexts with a higher number share a slower, interlocked count.</param>
@@ -126,6 +127,9 @@ public sealed class RequestGate
             SchedulePoint.Reach(StepKind.GateKill, _number);
         Volatile.Write(ref _killedAt, Stopwatch.GetTimestamp());
         _killed = true;
+
+        // For the report only: whoever hears of the kill may leave before the barrier is through and the count is exact.
+        _usersAtKill = Users;
     }
 
     /// <summary>The killer's barrier; one call serves all gates whose kill has begun.</summary>
@@ -137,7 +141,7 @@ public sealed class RequestGate
     }
 
     /// <summary>Second half of a kill: from here on the users can only become fewer, and the drain is noticed.</summary>
-    /// <returns>How many requests were inside at that moment.</returns>
+    /// <returns>How many requests were inside when the kill began or ended, whichever is more: those that it hit.</returns>
     public long FinishKill()
     {
         if (SchedulePoint.Enabled)
@@ -147,7 +151,7 @@ public sealed class RequestGate
         lock (_lock)
         {
             _settled = true;
-            users = Users;
+            users = Math.Max(_usersAtKill, Users);
             drained = Drained();
         }
 

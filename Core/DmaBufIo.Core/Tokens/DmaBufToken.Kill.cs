@@ -48,7 +48,7 @@ public sealed partial class DmaBufToken
         }
     }
 
-    /// <summary>Takes the live map out of sight and begins to kill it.</summary>
+    /// <summary>Begins to kill the live map and takes it out of sight.</summary>
     private DmaMap? Unpublish()
     {
         if (SchedulePoint.Enabled)
@@ -58,8 +58,10 @@ public sealed partial class DmaBufToken
             DmaMap? map = _live;
             if (map is null)
                 return null;
-            Volatile.Write(ref _live, null);
+
+            // Killed first: who sees the map gone knows that it is dead, and what it hit has been counted.
             map.Gate.BeginKill();
+            Volatile.Write(ref _live, null);
             _killed.Add(map);
             return map;
         }

@@ -2,6 +2,7 @@ using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Plugins;
 using DmaBufIo.Sync;
+using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Cli.Copying;
 
@@ -44,8 +45,10 @@ internal sealed class BufferMover : IDisposable
     /// <summary>How many requests may be submitted before the next move is due: a batch that ends there finds its move.</summary>
     internal int UntilNext => (int)Math.Min(int.MaxValue, _every - (_requests % _every));
 
-    /// <summary>Requests were submitted and are in flight. Causes a move when it is time, and waits until it kills.</summary>
-    internal void Submitted(int count)
+    /// <summary>Requests were submitted and are in flight. Causes a move when it is time, and waits until it has killed.</summary>
+    /// <param name="count">How many.</param>
+    /// <param name="tokens">The tokens whose maps they use.</param>
+    internal void Submitted(int count, List<DmaBufToken> tokens)
     {
         _requests += count;
         long owed = Interlocked.Read(ref _owed);
@@ -57,9 +60,9 @@ internal sealed class BufferMover : IDisposable
         Interlocked.Exchange(ref _owed, ++owed);
         _queue.WakeAll();
 
-        // The generation advances when the lock is held and the kill begins; nothing announces it, so it is polled for that short time.
+        // The generation advances when the lock is held, then the maps are killed; nothing announces it, so it is polled for that short time.
         var spin = default(SpinWait);
-        while (_buffer.Generation == generation && _failure is null)
+        while (_failure is null && (_buffer.Generation == generation || tokens.Exists(t => t.LiveGeneration <= generation)))
             spin.SpinOnce(sleep1Threshold: -1);
     }
 

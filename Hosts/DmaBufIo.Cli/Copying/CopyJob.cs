@@ -98,7 +98,7 @@ internal sealed class CopyJob : IDisposable
             {
                 Prepare();
                 int submitted = _ring.Submit(cancellationToken);
-                _mover?.Submitted(submitted);
+                _mover?.Submitted(submitted, _tokens);
             }
 
             if (_active == 0)
