@@ -63,7 +63,7 @@ public sealed class InvalidationBatch : IDisposable
             return users;
         RequestGate.Barrier();
         foreach (RequestGate gate in _killed)
-            users += gate.FinishKill();
+            users += Math.Max(gate.UsersAtKill, gate.FinishKill());
         return users;
     }
 }

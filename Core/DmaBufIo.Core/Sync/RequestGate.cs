@@ -37,7 +37,6 @@ public sealed class RequestGate
     private volatile bool _drained;
     private bool _settled;
     private long _killedAt;
-    private long _usersAtKill;
 
     /// <summary>Creates a live gate with no users.</summary>
     /// <param name="slots">Contexts that get a slot of their own; contexts with a higher number share a slower, interlocked count.</param>
@@ -56,6 +55,9 @@ public sealed class RequestGate
 
     /// <summary>When it was killed (Stopwatch ticks), 0 while it is live.</summary>
     public long KilledAt => Volatile.Read(ref _killedAt);
+
+    /// <summary>Requests that were seen inside when the kill began: at least some of those that it hit. 0 while the gate is live.</summary>
+    public long UsersAtKill { get; private set; }
 
     /// <summary>Requests inside. Exact only after <see cref="FinishKill"/>, or when nobody enters or leaves.</summary>
     public long Users
@@ -128,8 +130,8 @@ public sealed class RequestGate
         Volatile.Write(ref _killedAt, Stopwatch.GetTimestamp());
         _killed = true;
 
-        // For the report only: whoever hears of the kill may leave before the barrier is through and the count is exact.
-        _usersAtKill = Users;
+        // For reports only: whoever hears of the kill may leave before the barrier is through and the count is exact.
+        UsersAtKill = Users;
     }
 
     /// <summary>The killer's barrier; one call serves all gates whose kill has begun.</summary>
@@ -141,7 +143,7 @@ public sealed class RequestGate
     }
 
     /// <summary>Second half of a kill: from here on the users can only become fewer, and the drain is noticed.</summary>
-    /// <returns>How many requests were inside when the kill began or ended, whichever is more: those that it hit.</returns>
+    /// <returns>How many requests were inside at that moment.</returns>
     public long FinishKill()
     {
         if (SchedulePoint.Enabled)
@@ -151,7 +153,7 @@ public sealed class RequestGate
         lock (_lock)
         {
             _settled = true;
-            users = Math.Max(_usersAtKill, Users);
+            users = Users;
             drained = Drained();
         }
 
