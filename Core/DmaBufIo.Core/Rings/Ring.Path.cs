@@ -2,6 +2,7 @@ using DmaBufIo.Block;
 using DmaBufIo.Diagnostics;
 using DmaBufIo.Dma;
 using DmaBufIo.Errors;
+using DmaBufIo.Files;
 using DmaBufIo.Io;
 using DmaBufIo.Iov;
 using DmaBufIo.Tokens;
@@ -18,18 +19,36 @@ public sealed partial class Ring
         Commit();
     }
 
-    void IBioOwner.BioEnded(BioHandle bio)
+    void IBioOwner.BioEnded(BioHandle bio) => ((IBioOwner)this).BiosEnded(new ReadOnlySpan<BioHandle>(in bio));
+
+    void IBioOwner.BiosEnded(ReadOnlySpan<BioHandle> bios)
     {
-        ref Bio data = ref _bios[bio];
-        int tag = (int)data.Cookie;
-        ref RingRequest request = ref _requests[tag];
-        if (data.Status == Errno.Ok)
-            request.Io.Transferred += data.Size;
-        else if (request.Io.Status == Errno.Ok)
-            request.Io.Status = data.Status;
-        _bios.Release(bio);
-        if (--request.Io.Pending == 0 && request.State == RequestState.Issued)
-            End(tag, ref request);
+        // Requests that end one after the other mostly share their registration and their map: what they give back is given back at once.
+        var ends = default(EndRun);
+        foreach (BioHandle bio in bios)
+        {
+            ref Bio data = ref _bios[bio];
+            int tag = (int)data.Cookie;
+            ref RingRequest request = ref _requests[tag];
+            if (data.Status == Errno.Ok)
+                request.Io.Transferred += data.Size;
+            else if (request.Io.Status == Errno.Ok)
+                request.Io.Status = data.Status;
+            _bios.Release(bio);
+            if (--request.Io.Pending != 0 || request.State != RequestState.Issued)
+                continue;
+            ref RingRoots roots = ref _roots[tag];
+            if (!ReferenceEquals(roots.Registration, ends.Registration) || !ReferenceEquals(roots.Map, ends.Map) || roots.Registration is null)
+            {
+                Finish(ends);
+                ends = new EndRun { Registration = roots.Registration, Map = roots.Map, File = roots.Registration?.RingFile ?? FindFile(roots.File!)! };
+            }
+
+            ends.Count++;
+            Complete(tag, ref request);
+        }
+
+        Finish(ends);
     }
 
     void ISnapshotSource.Describe(SnapshotBuilder snapshot)
@@ -55,12 +74,16 @@ public sealed partial class Ring
         {
             try
             {
-                // Taken before it is started: one that is cut off is not started twice.
                 while (_preparedHead < _preparedTail)
-                    Start(_prepared[_preparedHead++], cancellationToken);
+                {
+                    if (!StartRun())
+                        StartOther(_prepared[_preparedHead++], cancellationToken);
+                }
             }
             catch (Exception e) when (e is not OutOfMemoryException)
             {
+                // The request that was cut off was taken already.
+                EndRunEarly();
                 Fault(_prepared[_preparedHead - 1], e);
             }
         }
@@ -69,43 +92,89 @@ public sealed partial class Ring
         _preparedTail = 0;
     }
 
-    /// <summary>The way of nearly all requests: one range of a buffer that has a live map, all of it taken by the file. What is different goes on in a method of its own.</summary>
-    private void Start(int tag, CancellationToken cancellationToken)
+    /// <summary>
+    /// The way of nearly all requests: one range each of one buffer that has a live map, all of it taken by the file. Starts them one after the other up to
+    /// the first that is different.
+    /// </summary>
+    /// <remarks>
+    /// References are taken for all that are prepared, with one look at the gate; those that are not used are given back before anything else happens,
+    /// above all before anything sleeps (T15, T16).
+    /// </remarks>
+    /// <returns>False when the next request cannot go this way; nothing is held for it.</returns>
+    private bool StartRun()
     {
-        ref RingRequest request = ref _requests[tag];
-        ref RingRoots roots = ref _roots[tag];
-        request.Since = (uint)_context.Now;
-        Registration? registration = _slots[request.Slot];
-        if (request.Operation > RingOperation.WriteFixed || registration is null || request.Length == 0 || Check(request, roots, registration) != Errno.Ok)
-        {
-            StartOther(tag, cancellationToken);
-            return;
-        }
-
-        registration.InFlight++;
-        RingFile file = registration.RingFile;
-        file.InFlight++;
-        if (!ReferenceEquals(roots.Registration, registration))
-            roots.Registration = registration;
-        DmaMap? map = registration.Token.TryGetMap(_context);
+        int first = _preparedHead;
+        int last = _preparedTail;
+        ref RingRequest head = ref _requests[_prepared[first]];
+        ushort slot = head.Slot;
+        RingOperation operation = head.Operation;
+        Registration? registration = _slots[slot];
+        if (operation > RingOperation.WriteFixed || registration is null || (registration.Direction & head.Direction) == 0)
+            return false;
+        DmaMap? map = registration.Token.TryGetMap(_context, last - first);
         if (map is null)
+            return false;
+        RingFile file = registration.RingFile;
+        registration.InFlight += last - first;
+        file.InFlight += last - first;
+        file.IsTouched = true;
+        _run = registration;
+        _runMap = map;
+        uint now = (uint)_context.Now;
+        DmaDirection direction = head.Direction;
+        FileQueue queue = file.Queue;
+        RingRequest[] requests = _requests;
+        RingRoots[] allRoots = _roots;
+        int[] prepared = _prepared;
+        long size = registration.Size;
+        IoFile target = registration.File;
+        for (int at = first; at < last; at++)
         {
-            IssueSlow(tag, isRetry: false, cancellationToken);
-            return;
+            int tag = prepared[at];
+            ref RingRequest request = ref requests[tag];
+            ref RingRoots roots = ref allRoots[tag];
+
+            // Range and file as in Check; a length of 0 is none of this way's business.
+            bool fits = (ulong)request.BufferOffset < (ulong)size && (ulong)(request.Length - 1) < (ulong)(size - request.BufferOffset);
+            if (!fits || !ReferenceEquals(roots.File, target) || request.Slot != slot || request.Operation != operation)
+            {
+                EndRunEarly();
+                return at != first;
+            }
+
+            _preparedHead = at + 1;
+            if (!ReferenceEquals(roots.Registration, registration))
+                roots.Registration = registration;
+            if (!ReferenceEquals(roots.Map, map))
+                roots.Map = map;
+
+            // Issued, until the file says otherwise: a file that throws leaves a request that holds its reference.
+            request.Since = now;
+            request.State = RequestState.Issued;
+            var iter = IovIter.ForMap(map, request.BufferOffset, request.Length, direction);
+            Errno status = operation == RingOperation.ReadFixed
+                ? queue.ReadIter(ref request.Io, ref iter)
+                : queue.WriteIter(ref request.Io, ref iter);
+            if (status != Errno.Ok || iter.Count != 0 || request.Io.Pending == 0)
+                Settle(tag, status, iter);
         }
 
-        if (!ReferenceEquals(roots.Map, map))
-            roots.Map = map;
-        file.IsTouched = true;
-        var iter = IovIter.ForMap(map, request.BufferOffset, request.Length, request.Direction);
+        _run = null;
+        _runMap = null;
+        return true;
+    }
 
-        // Issued, until the file says otherwise: a file that throws leaves a request that holds its reference.
-        request.State = RequestState.Issued;
-        Errno status = request.Operation == RingOperation.ReadFixed
-            ? file.Queue.ReadIter(ref request.Io, ref iter)
-            : file.Queue.WriteIter(ref request.Io, ref iter);
-        if (status != Errno.Ok || iter.Count != 0 || request.Io.Pending == 0)
-            Settle(tag, status, iter);
+    /// <summary>Gives back what was taken for the prepared requests that were not reached.</summary>
+    private void EndRunEarly()
+    {
+        if (_run is null)
+            return;
+        int left = _preparedTail - _preparedHead;
+        _run.InFlight -= left;
+        _run.RingFile.InFlight -= left;
+        DmaBufToken.Drop(_runMap!, _context, left);
+        _run = null;
+        _runMap = null;
     }
 
     /// <summary>Range, file, direction, in this order: a range error on a wrong file is the range error (R3).</summary>
@@ -298,16 +367,28 @@ public sealed partial class Ring
         return status;
     }
 
-    /// <summary>The order of T18: the device has completed and the driver has synced; now the map's reference, then the completion.</summary>
+    /// <summary>Ends a request that is counted.</summary>
     private void End(int tag, ref RingRequest request)
     {
-        DropMap(tag);
         ref RingRoots roots = ref _roots[tag];
-        Registration? registration = request.Operation == RingOperation.Flush ? null : roots.Registration;
-        RingFile file = registration is null ? FindFile(roots.File!)! : registration.RingFile;
-        file.InFlight--;
+        Registration? registration = roots.Registration;
         Complete(tag, ref request);
-        if (registration is not null && --registration.InFlight == 0 && registration.IsRemoved)
+        Finish(new EndRun { Registration = registration, Map = roots.Map, File = registration?.RingFile ?? FindFile(roots.File!)!, Count = 1 });
+    }
+
+    /// <summary>
+    /// What requests that have ended held is given back. The order of T18: the device has completed and the driver has synced; now the maps' references;
+    /// the application sees the completions after that, when it reaps.
+    /// </summary>
+    private void Finish(in EndRun ends)
+    {
+        if (ends.Count == 0)
+            return;
+        if (ends.Map is not null)
+            DmaBufToken.Drop(ends.Map, _context, ends.Count);
+        ends.File!.InFlight -= ends.Count;
+        Registration? registration = ends.Registration;
+        if (registration is not null && (registration.InFlight -= ends.Count) == 0 && registration.IsRemoved)
             Finish(registration);
     }
 
@@ -424,5 +505,14 @@ public sealed partial class Ring
                 _files[i].Queue.Commit();
             }
         }
+    }
+
+    /// <summary>Requests that ended one after the other with the same registration and map.</summary>
+    private struct EndRun
+    {
+        internal Registration? Registration;
+        internal DmaMap? Map;
+        internal RingFile? File;
+        internal int Count;
     }
 }

@@ -4,6 +4,7 @@ using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Io;
 using DmaBufIo.Iov;
+using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Rings;
 
@@ -39,6 +40,8 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     private readonly TagQueue _partial;
     private readonly CompletionQueue _ended;
     private readonly Queue<ulong> _endedTags = [];
+    private Registration? _run;
+    private DmaMap? _runMap;
     private int _freeCount;
     private int _preparedHead;
     private int _preparedTail;
@@ -186,7 +189,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
             try
             {
                 progress = PollFiles();
-                if (_roomMade || _parked.Count == InFlight)
+                if (_parked.Count != 0 && (_roomMade || _parked.Count == InFlight))
                     RetryParked(cancellationToken);
                 Commit();
                 reaped += TakeEnded(completions[reaped..]);

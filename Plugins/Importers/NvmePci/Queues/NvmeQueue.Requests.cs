@@ -14,10 +14,11 @@ internal sealed partial class NvmeQueue
     private int _pageShift;
     private long _pageMask;
     private int _blockShift;
-    private uint _misaligned;
+    private long _misaligned;
     private int _maxBytes;
     private uint _namespaceId;
     private bool _isReadOnly;
+    private int _permitted;
 
     private void InitializeRequests()
     {
@@ -25,19 +26,68 @@ internal sealed partial class NvmeQueue
         _pageShift = _controller.PageShift;
         _pageMask = (1L << _pageShift) - 1;
         _blockShift = _namespace.BlockShift;
-        _misaligned = (uint)_namespace.Limits.LogicalBlockSize - 1;
+        _misaligned = _namespace.Limits.LogicalBlockSize - 1;
         _maxBytes = _namespace.Limits.MaxBytes;
         _namespaceId = _namespace.Id;
         _isReadOnly = _namespace.IsReadOnly;
+
+        // By operation, for the common way: a space that is not coherent needs syncs, which are made on the other.
+        _permitted = !_isCoherent ? 0 : 1 << (int)BioOperation.Read | (_isReadOnly ? 0 : 1 << (int)BioOperation.Write);
+    }
+
+    /// <summary>
+    /// The common bio: within one page of a map, on a coherent space. Looks at the same rules as <see cref="Start"/>, all at once; what breaks one, or needs more,
+    /// goes the other way, which finds the reason.
+    /// </summary>
+    /// <returns>False: nothing was taken.</returns>
+    private bool TrySubmitSmall(BioHandle handle)
+    {
+        ref readonly Bio bio = ref _bios[handle];
+        if (_bios.BackingOf(handle) is not NvmeDmaMap map || bio.Operation > BioOperation.Write)
+            return false;
+        long size = bio.Size;
+        long offset = bio.Offset;
+        long sector = bio.Sector;
+        int operation = (int)bio.Operation;
+        long within = offset & _pageMask;
+        long bits = (((sector << 9) | size) & _misaligned) | (offset & 3);
+        bool allowed = (_permitted & (1 << operation)) != 0 && ((int)map.Direction & ((int)DmaDirection.FromDevice >> operation)) != 0;
+        if (!allowed || bits != 0 || (sector | offset) < 0 || (ulong)(size - 1) >= (ulong)_maxBytes || within + size > _pageMask + 1
+            || offset > map.Length - size || !ReferenceEquals(map.Device, _device) || !_tags.TryTake(out int tag))
+        {
+            return false;
+        }
+
+        Queue(handle, tag, IoOpcode.Read - (uint)operation, map.Pages[offset >> _pageShift] + (ulong)within, 0, (ulong)sector >> (_blockShift - 9), (uint)(size >> _blockShift) - 1, false);
+        return true;
+    }
+
+    /// <summary>Takes a bio; one that fails at once ends here.</summary>
+    /// <returns>False: there is no room.</returns>
+    private bool TrySubmit(BioHandle handle)
+    {
+        // There is one submission entry more than there are tags, and a completed command's entry was fetched before it was executed: a free tag is a
+        // free entry, and the head that completions report need not be looked at.
+        if (!_tags.TryTake(out int tag))
+            return false;
+        Errno status = Start(handle, tag);
+        if (status != Errno.Ok)
+        {
+            // It ends here with everything given back (N6); its submission entry was not used up.
+            _tags.Release(tag);
+            _bios.End(handle, status);
+        }
+
+        return true;
     }
 
     /// <summary>Builds the command of a bio in the next submission entry. On failure nothing is left behind but the tag.</summary>
     private Errno Start(BioHandle handle, int tag)
     {
-        ref Bio bio = ref _bios[handle];
+        ref readonly Bio bio = ref _bios[handle];
         if (bio.Operation == BioOperation.Flush)
         {
-            Queue(handle, tag, IoOpcode.Flush, default, 0, 0, ownRange: false);
+            Queue(handle, tag, IoOpcode.Flush, 0, 0, 0, 0, ownRange: false);
             return Errno.Ok;
         }
 
@@ -50,19 +100,19 @@ internal sealed partial class NvmeQueue
         if (status != Errno.Ok)
             return status;
         uint opcode = bio.Operation == BioOperation.Write ? IoOpcode.Write : IoOpcode.Read;
-        Queue(handle, tag, opcode, entries, (ulong)bio.Sector >> (_blockShift - 9), (uint)(bio.Size >> _blockShift) - 1, ownRange);
+        Queue(handle, tag, opcode, entries.First, entries.Second, (ulong)bio.Sector >> (_blockShift - 9), (uint)(bio.Size >> _blockShift) - 1, ownRange);
         return Errno.Ok;
     }
 
     // Straight into the queue's memory. What no command of this driver uses was zeroed with the queue and stays so.
-    private void Queue(BioHandle handle, int tag, uint opcode, in PrpEntries entries, ulong firstBlock, uint lastBlock, bool ownRange)
+    private void Queue(BioHandle handle, int tag, uint opcode, ulong prp1, ulong prp2, ulong firstBlock, uint lastBlock, bool ownRange)
     {
         int tail = _tail;
         ref NvmeCommand command = ref _submission[tail];
         command.Dword0 = opcode | ((uint)tag << 16);
         command.NamespaceId = _namespaceId;
-        command.Prp1 = entries.First;
-        command.Prp2 = entries.Second;
+        command.Prp1 = prp1;
+        command.Prp2 = prp2;
         command.StartingLba = firstBlock;
         command.Dword12 = lastBlock;
         _tail = tail + 1 == _entries ? 0 : tail + 1;
@@ -75,16 +125,17 @@ internal sealed partial class NvmeQueue
     // The limits that callers promised to obey (B3). A command that breaks them would move other bytes than were asked for.
     private Errno Check(in Bio bio)
     {
-        if (bio.Operation == BioOperation.Write && _isReadOnly)
-            return Errno.EROFS;
-        bool aligned = (((ulong)bio.Sector << 9 | (ulong)bio.Size) & _misaligned) == 0 && (bio.Offset & 3) == 0;
-        return aligned && bio.Size > 0 && bio.Size <= _maxBytes && bio.Sector >= 0 && bio.Offset >= 0 ? Errno.Ok : Errno.EINVAL;
+        long bits = ((bio.Sector << 9) | bio.Size) & _misaligned | (bio.Offset & 3);
+        bool fits = bits == 0 && (ulong)(bio.Size - 1) < (ulong)_maxBytes && (bio.Sector | bio.Offset) >= 0;
+        if (!fits)
+            return Errno.EINVAL;
+        return bio.Operation == BioOperation.Write && _isReadOnly ? Errno.EROFS : Errno.Ok;
     }
 
     private Errno UseMap(BioHandle handle, in Bio bio, int tag, out PrpEntries entries)
     {
         entries = default;
-        if (_bios.MapOf(handle) is not NvmeDmaMap map)
+        if (_bios.BackingOf(handle) is not NvmeDmaMap map)
             return Errno.EINVAL;
         if (!ReferenceEquals(map.Device, _device))
             return Errno.EBADF;
@@ -95,12 +146,7 @@ internal sealed partial class NvmeQueue
             return Errno.EFAULT;
         if (!_isCoherent)
             map.SyncForDevice(bio.Offset, bio.Size);
-
-        // Within one page, as most small requests are, there is no list to build.
-        long within = bio.Offset & _pageMask;
-        entries = within + bio.Size <= _pageMask + 1
-            ? new PrpEntries(map.Pages[bio.Offset >> _pageShift] + (ulong)within, 0)
-            : Describe(map.Pages, bio.Offset, (int)bio.Size, tag);
+        entries = Describe(map.Pages, bio.Offset, (int)bio.Size, tag);
         return Errno.Ok;
     }
 
@@ -108,7 +154,7 @@ internal sealed partial class NvmeQueue
     private Errno MapPages(BioHandle handle, in Bio bio, int tag, out PrpEntries entries)
     {
         entries = default;
-        if (_bios.RegionOf(handle) is not { } region)
+        if (_bios.BackingOf(handle) is not MemoryRegion region)
             return Errno.EINVAL;
         if (bio.Offset > region.Length - bio.Size)
             return Errno.EFAULT;
@@ -151,12 +197,19 @@ internal sealed partial class NvmeQueue
     {
         ref Tracker tracker = ref _tags[tag];
         var handle = new BioHandle(tracker.Bio);
-        if (tracker.HasOwnRange)
-            UnmapPages(handle, tag);
-        else if (!_isCoherent && _bios.MapOf(handle) is NvmeDmaMap map)
-            map.SyncForCpu(_bios[handle].Offset, _bios[handle].Size);
-        _tags.Release(tag);
+        if (tracker.HasOwnRange | !_isCoherent)
+            GiveBack(handle, tag, tracker.HasOwnRange);
+        tracker.Bio = -1;
+        _tags.Return(tag);
         _bios.End(handle, status);
+    }
+
+    private void GiveBack(BioHandle handle, int tag, bool ownRange)
+    {
+        if (ownRange)
+            UnmapPages(handle, tag);
+        else if (_bios.BackingOf(handle) is NvmeDmaMap map)
+            map.SyncForCpu(_bios[handle].Offset, _bios[handle].Size);
     }
 
     private void UnmapPages(BioHandle handle, int tag)

@@ -99,23 +99,8 @@ internal sealed partial class NvmeQueue : BlockQueue
         if (_state != QueueState.Live)
             return SubmitStopped(bios);
         int taken = 0;
-        while (taken < bios.Length)
-        {
-            // There is one submission entry more than there are tags, and a completed command's entry was fetched before it was executed:
-            // a free
-            // tag is a free entry, and the head that completions report need not be looked at.
-            if (!_tags.TryTake(out int tag))
-                break;
-            BioHandle bio = bios[taken++];
-            Errno status = Start(bio, tag);
-            if (status != Errno.Ok)
-            {
-                // It ends here with everything given back (N6); its submission entry was not used up.
-                _tags.Release(tag);
-                _bios.End(bio, status);
-            }
-        }
-
+        while (taken < bios.Length && (TrySubmitSmall(bios[taken]) || TrySubmit(bios[taken])))
+            taken++;
         return taken;
     }
 
@@ -137,17 +122,27 @@ internal sealed partial class NvmeQueue : BlockQueue
             return 0;
         _function.Advance();
         int consumed = 0;
+        int head = _head;
+        uint phase = _phase;
         while (consumed < max)
         {
             // Acquire: the device writes the phase last, so the rest of the entry and the data are read after it. The entry is the device's
             // again only when the head doorbell below has been rung.
-            uint last = Volatile.Read(ref _completion[_head].Dword3);
-            if (((last >> 16) & 1) != _phase)
+            uint last = Volatile.Read(ref _completion[head].Dword3);
+            if (((last >> 16) & 1) != phase)
                 break;
-            MoveHead();
+            if (++head == _entries)
+            {
+                head = 0;
+                phase ^= 1;
+            }
+
             consumed++;
             Complete(last);
         }
+
+        _head = head;
+        _phase = phase;
 
         if (consumed != 0)
             _function.Write32(0, _headDoorbell, (uint)_head);
