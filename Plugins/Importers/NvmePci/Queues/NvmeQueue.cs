@@ -96,13 +96,14 @@ internal sealed partial class NvmeQueue : BlockQueue
     /// <inheritdoc/>
     public override int Submit(ReadOnlySpan<BioHandle> bios)
     {
-        if (_state != QueueState.Live)
-            return SubmitStopped(bios);
         int taken = 0;
-        while (taken < bios.Length && (TrySubmitSmall(bios[taken]) || TrySubmit(bios[taken])))
+        while (taken < bios.Length && TrySubmit(bios[taken]))
             taken++;
         return taken;
     }
+
+    /// <inheritdoc/>
+    public override bool TrySubmit(BioHandle bio) => TrySubmitSmall(bio) || TrySubmitAny(bio);
 
     /// <inheritdoc/>
     public override void Commit()
