@@ -18,6 +18,9 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     private readonly long _blockMask;
     private readonly long _dmaMask;
     private readonly bool _fileIsReadOnly;
+    private readonly BioHandle[] _gathered = new BioHandle[64];
+    private int _gatheredCount;
+    private int _room;
     private readonly long _maxBytes;
     private readonly long _segments;
 
@@ -72,12 +75,19 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
     public override Errno Fsync(ref IoRequest request)
     {
+        SubmitGathered();
         if (!_bios.TryAllocateFlush(out BioHandle bio, request.BioOwner, request.Tag))
             return Errno.EAGAIN;
         return Submit(bio, ref request);
     }
 
-    public override void Commit() => _queue.Commit();
+    public override void Commit()
+    {
+        if (_gatheredCount != 0)
+            SubmitGathered();
+        _room = 0;
+        _queue.Commit();
+    }
 
     public override int Poll(int max) => _queue.Poll(max);
 
@@ -100,17 +110,36 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         return Math.Max(largest, _blockMask + 1);
     }
 
+    // Gathered while the device has room for certain, and given to it in one go: the driver's part of the path is a loop of its own.
     private Errno IssueOne(BioOperation operation, ref IoRequest request, ref IovIter iter)
     {
+        if (_gatheredCount == _room && !MakeRoom())
+            return Issue(operation, ref request, ref iter);
         long count = iter.Count;
         if (!_bios.TryAllocate(operation, iter.Map!, iter.Offset, count, request.FileOffset >> 9, out BioHandle bio, request.BioOwner, request.Tag))
             return Errno.EAGAIN;
-        Errno status = Submit(bio, ref request);
-        if (status != Errno.Ok)
-            return status;
+        _gathered[_gatheredCount++] = bio;
+        request.Pending++;
         iter.Advance(count);
         request.FileOffset += count;
         return Errno.Ok;
+    }
+
+    private bool MakeRoom()
+    {
+        SubmitGathered();
+        _room = Math.Min(_queue.Room, _gathered.Length);
+        return _room != 0;
+    }
+
+    private void SubmitGathered()
+    {
+        ReadOnlySpan<BioHandle> bios = _gathered.AsSpan(0, _gatheredCount);
+        _gatheredCount = 0;
+        _room = 0;
+        int taken = bios.IsEmpty ? 0 : _queue.Submit(bios);
+        foreach (BioHandle bio in bios[taken..])
+            _bios.End(bio, Errno.EIO); // the queue has promised room that it did not have
     }
 
     private Errno Check(in IoRequest request, in IovIter iter)
@@ -146,6 +175,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
     private Errno Issue(BioOperation operation, ref IoRequest request, ref IovIter iter)
     {
+        SubmitGathered(); // in order
         DmaMap? map = iter.Map;
         long largest = map is null ? _limits.MaxBytes : LargestFor(map);
         bool issued = false;
@@ -172,7 +202,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
     private Errno Submit(BioHandle bio, ref IoRequest request)
     {
-        if (_queue.TrySubmit(bio))
+        if (_queue.Submit(new ReadOnlySpan<BioHandle>(in bio)) == 1)
         {
             request.Pending++;
             return Errno.Ok;

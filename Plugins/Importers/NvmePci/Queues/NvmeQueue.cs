@@ -96,14 +96,18 @@ internal sealed partial class NvmeQueue : BlockQueue
     /// <inheritdoc/>
     public override int Submit(ReadOnlySpan<BioHandle> bios)
     {
-        int taken = 0;
-        while (taken < bios.Length && TrySubmit(bios[taken]))
+        int taken = SubmitSmall(bios);
+        while (taken < bios.Length && TrySubmitAny(bios[taken]))
+        {
             taken++;
+            taken += SubmitSmall(bios[taken..]);
+        }
+
         return taken;
     }
 
     /// <inheritdoc/>
-    public override bool TrySubmit(BioHandle bio) => TrySubmitSmall(bio) || TrySubmitAny(bio);
+    public override int Room => _state == QueueState.Live ? _tags.Free : 0;
 
     /// <inheritdoc/>
     public override void Commit()
@@ -125,11 +129,12 @@ internal sealed partial class NvmeQueue : BlockQueue
         int consumed = 0;
         int head = _head;
         uint phase = _phase;
+        DeviceMemory<NvmeCompletion> completions = _completion;
         while (consumed < max)
         {
             // Acquire: the device writes the phase last, so the rest of the entry and the data are read after it. The entry is the device's
             // again only when the head doorbell below has been rung.
-            uint last = Volatile.Read(ref _completion[head].Dword3);
+            uint last = Volatile.Read(ref completions[head].Dword3);
             if (((last >> 16) & 1) != phase)
                 break;
             if (++head == _entries)
@@ -144,7 +149,6 @@ internal sealed partial class NvmeQueue : BlockQueue
 
         _head = head;
         _phase = phase;
-
         if (consumed != 0)
             _function.Write32(0, _headDoorbell, (uint)_head);
         else if (_tags.InFlight != 0)

@@ -57,6 +57,9 @@ internal sealed class TagSet
     /// <summary>How many there are.</summary>
     internal int Count => _free.Length;
 
+    /// <summary>How many are free.</summary>
+    internal int Free => _freeCount;
+
     /// <summary>How many are taken.</summary>
     internal int InFlight => _free.Length - _freeCount;
 
