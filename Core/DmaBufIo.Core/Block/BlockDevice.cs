@@ -47,12 +47,11 @@ public abstract class BlockQueue : IDisposable
 {
     /// <summary>Takes bios, in order. Each obeys the device's limits. A bio that fails at once is taken too, and ends with its error (N6).</summary>
     /// <param name="bios">The bios.</param>
-    /// <returns>How many were taken; the others stay the caller's: there is no room for them now.</returns>
+    /// <returns>How many were taken; the others stay the caller's: there is no room for them now. When it throws, it has taken none.</returns>
     public abstract int Submit(ReadOnlySpan<BioHandle> bios);
 
     /// <summary>
-    /// Bios that the next <see cref="Submit"/> takes for certain, so that a caller may gather them and give its map references up early when there is no
-    /// room (T16). 0 when that is not known.
+    /// Bios that the next <see cref="Submit"/> takes for certain, so that a caller may gather them first. 0 when that is not known.
     /// </summary>
     public virtual int Room => 0;
 

@@ -1,6 +1,5 @@
 using DmaBufIo.Dma;
 using DmaBufIo.Files;
-using DmaBufIo.Iov;
 
 namespace DmaBufIo.Rings;
 
@@ -32,7 +31,7 @@ internal enum RequestState : byte
     Issued,
 }
 
-/// <summary>One place of a ring's table: two cache lines.</summary>
+/// <summary>One place of a ring's table: what the ring alone knows of a request. The rest is in its <see cref="IoRequest"/>.</summary>
 /// <remarks>
 /// A store of a reference costs more than a look at what is there, and in a steady state it is there already: references are compared before they are stored
 /// and left behind when the request ends. What is stale is cleared where registrations end (<see cref="Ring"/>.Forget), so that nothing keeps a driver's
@@ -40,10 +39,6 @@ internal enum RequestState : byte
 /// </remarks>
 internal struct RingRequest
 {
-    internal IoRequest Io;
-
-    /// <summary>The memory side: for a range, offset and count from the start; its map is the one that a partial or issued request holds a reference on.</summary>
-    internal IovIter Iter;
     internal ulong UserData;
     internal IoFile? File;
     internal Registration? Registration;
