@@ -28,16 +28,22 @@ public sealed partial class Ring
         DmaMap? map = null;
         int count = 0;
         long bytes = 0;
+        BioPool pool = _bios;
+        IoRequest[] ios = _ios;
+        RingRequest[] requests = _requests;
+        int[] free = _free;
+        int freeCount = _freeCount;
+        CompletionQueue ended = _ended;
         foreach (BioHandle bio in bios)
         {
-            ref Bio data = ref _bios[bio];
+            ref Bio data = ref pool[bio];
             int tag = (int)data.Cookie;
-            ref IoRequest io = ref _ios[tag];
+            ref IoRequest io = ref ios[tag];
             if (data.Status == Errno.Ok)
                 io.Transferred += data.Size;
             else if (io.Status == Errno.Ok)
                 io.Status = data.Status;
-            ref RingRequest request = ref _requests[tag];
+            ref RingRequest request = ref requests[tag];
             if (--io.Pending != 0 || request.State != RequestState.Issued)
                 continue;
             if (!ReferenceEquals(request.Registration, registration) || !ReferenceEquals(io.Iter.Map, map))
@@ -50,17 +56,24 @@ public sealed partial class Ring
                 bytes = 0;
             }
 
-            bytes += io.Transferred;
             if (registration is null)
                 GiveBackFile(request.File!, io.Transferred);
             else
                 count++;
-            Complete(tag, ref request, io);
+            bytes += io.Transferred;
+
+            // As in Complete.
+            request.State = RequestState.Free;
+            if (io.Status != Errno.Ok)
+                _context.Counters.Failed++;
+            ended.Add(request.UserData, io.Status, io.Transferred);
+            free[freeCount++] = tag;
         }
 
+        _freeCount = freeCount;
         if (count != 0)
             GiveBack(registration, map, count, bytes);
-        _bios.Release(bios);
+        pool.Release(bios);
     }
 
     void ISnapshotSource.Describe(SnapshotBuilder snapshot)
@@ -117,15 +130,14 @@ public sealed partial class Ring
     {
         ReadOnlySpan<int> tags = _prepared.AsSpan(_preparedHead, _preparedTail - _preparedHead);
         ref RingRequest first = ref _requests[tags[0]];
-        ushort slot = first.Slot;
         RingOperation operation = first.Operation;
-        Registration? registration = _slots[slot];
+        Registration? registration = _slots[first.Slot];
         if (operation > RingOperation.WriteFixed || registration is null || (registration.Direction & first.Direction) == 0)
             return false;
         DmaMap? map = registration.Token.TryGetMap(_context, tags.Length);
         if (map is null)
             return false;
-        int count = BindRun(tags, registration, map, slot, operation);
+        int count = BindRun(tags, registration, map, first.Kind);
         if (count != tags.Length)
             DmaBufToken.Drop(map, _context, tags.Length - count);
         if (count == 0)
@@ -150,7 +162,7 @@ public sealed partial class Ring
 
     /// <summary>Looks at prepared requests up to the first that is different, and makes them ready to be issued.</summary>
     /// <returns>How many.</returns>
-    private int BindRun(ReadOnlySpan<int> tags, Registration registration, DmaMap map, ushort slot, RingOperation operation)
+    private int BindRun(ReadOnlySpan<int> tags, Registration registration, DmaMap map, uint kind)
     {
         uint now = (uint)_context.Now;
         RingRequest[] requests = _requests;
@@ -166,15 +178,14 @@ public sealed partial class Ring
             // Range and file as in Check; a length of 0 is none of this way's business.
             long offset = io.Iter.Offset;
             bool fits = (ulong)offset < (ulong)size && (ulong)(io.Iter.Count - 1) < (ulong)(size - offset);
-            if (!fits || !ReferenceEquals(request.File, file) || request.Slot != slot || request.Operation != operation)
+            if (!fits || !ReferenceEquals(request.File, file) || request.Kind != kind)
                 break;
             if (!ReferenceEquals(request.Registration, registration))
                 request.Registration = registration;
             io.Iter.Bind(map);
 
             // Issued, until the file says otherwise: a file that throws leaves a request that holds its reference.
-            request.Since = now;
-            request.State = RequestState.Issued;
+            request.Issue(kind, now);
             count++;
         }
 

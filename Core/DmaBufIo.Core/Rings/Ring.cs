@@ -255,9 +255,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         io.Status = Errno.Ok;
         io.Iter.SetRange(bufferOffset, length, ((int)operation & 1) != 0 ? DmaDirection.ToDevice : DmaDirection.FromDevice);
         request.UserData = userData;
-        request.Slot = (ushort)Math.Min((uint)slot, (uint)_slots.Length - 1);
-        request.Operation = operation;
-        request.State = RequestState.Prepared;
+        request.Prepare((int)Math.Min((uint)slot, (uint)_slots.Length - 1), operation);
         if (!ReferenceEquals(request.File, file))
             request.File = file;
         _prepared[_preparedTail++] = tag;

@@ -55,7 +55,9 @@ internal sealed partial class NvmeQueue
         DeviceMemory<NvmeCommand> submission = _submission;
         int tail = _tail;
         uint now = (uint)_context.Now;
-        TagSet tags = _tags;
+        Tracker[] trackers = _tags.Trackers;
+        ReadOnlySpan<int> free = _tags.FreeTags.AsSpan(0, _tags.Free);
+        int entries = _entries;
         NvmeDmaMap? map = null;
         ulong[] pages = [];
         int operations = 0;
@@ -80,19 +82,21 @@ internal sealed partial class NvmeQueue
             int operation = (int)bio.Operation;
             long page = offset >> pageShift;
             bool wrong = ((((bio.Sector << 9) | size) & forbidden) | (offset & 3)) != 0;
-            if (wrong || (operations & (1 << operation)) == 0 || (ulong)(size - 1) > (ulong)(pageMask - within) || (ulong)page >= (ulong)pages.Length || !tags.TryTake(out int tag))
+            if (wrong || (operations & (1 << operation)) == 0 || (ulong)(size - 1) > (ulong)(pageMask - within) || (ulong)page >= (ulong)pages.Length || taken == free.Length)
                 break;
+            int tag = free[free.Length - 1 - taken];
             ref NvmeCommand command = ref submission[tail];
             command.Dwords01 = (uint)(IoOpcode.Read - operation) | ((uint)tag << 16) | namespaceBits;
             command.Prp1 = pages[page] + (ulong)within;
             command.Prp2 = 0;
             command.StartingLba = (ulong)bio.Sector >> (blockShift - 9);
             command.Dword12 = (uint)(size >> blockShift) - 1;
-            tags[tag] = new Tracker(handle.Index, false, now);
-            if (++tail == _entries)
+            trackers[tag] = new Tracker(handle.Index, false, now);
+            if (++tail == entries)
                 tail = 0;
         }
 
+        _tags.Took(taken);
         _tail = tail;
         return taken;
     }
