@@ -3,8 +3,8 @@ using DmaBufIo.Tests.SyncTests;
 namespace DmaBufIo.Tests;
 
 /// <summary>
-/// Asks the collector what is still reachable. The object is made and used in a method of its own that is not inlined, or a local of the test's frame
-/// would keep it.
+/// Asks the collector what is still reachable. The object is made and used in a method of its own that is not inlined, or a local of the
+/// test's frame would keep it.
 /// </summary>
 internal static class Collected
 {

@@ -148,7 +148,8 @@ public sealed class EndingTests
         };
         Assert.True(stage.Ring.TryFlush(stage.File, 1));
         stage.Read(userData: 2);
-        Assert.Equal([new RingCompletion(1, Errno.EIO, 0), new RingCompletion(2, Errno.Ok, 4096)], stage.Run().OrderBy(static c => c.UserData));
+        RingCompletion[] ended = [.. stage.Run().OrderBy(static c => c.UserData)];
+        Assert.Equal([new RingCompletion(1, Errno.EIO, 0), new RingCompletion(2, Errno.Ok, 4096)], ended);
         stage.Device.OnSubmit = null;
         Assert.True(stage.Ring.TryFlush(stage.File, 3));
         Assert.Equal([new RingCompletion(3, Errno.Ok, 0)], stage.Run());

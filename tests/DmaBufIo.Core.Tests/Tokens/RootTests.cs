@@ -6,13 +6,13 @@ using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Tests.TokenTests;
 
-/// <summary>A map is an object of a plugin: kept for as long as it is in use (T9), it goes when it is unmapped, or the plugin could not be unloaded.</summary>
+/// <summary>A map is a plugin's object: valid while anyone can look at it (T9), gone when it is unmapped, or its plugin could not be unloaded.</summary>
 public sealed class RootTests
 {
     [Theory]
     [InlineData(InvalidationDesign.Draining)]
     [InlineData(InvalidationDesign.Fenced)]
-    public void T9_a_map_that_was_unmapped_is_kept_neither_by_its_fence_nor_by_workers_nor_by_a_thread_that_has_waited_for_it(InvalidationDesign design)
+    public void T9_a_map_that_was_unmapped_is_kept_neither_by_its_fence_nor_by_a_thread_that_has_waited(InvalidationDesign design)
     {
         using var stage = new TokenStage(new TokenOptions { Design = design });
         Collected.AssertGone(UseAndInvalidate(stage), "the map");
