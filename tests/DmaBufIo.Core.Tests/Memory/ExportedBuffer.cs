@@ -5,7 +5,7 @@ using DmaBufIo.Native;
 
 namespace DmaBufIo.Tests.Memory;
 
-/// <summary>A buffer with a descriptor that stands for it, over one sealed memory file, mapped in one range or several equal ones.</summary>
+/// <summary>A buffer with a descriptor that stands for it, over one sealed memory file, mapped in one range or several.</summary>
 internal sealed class ExportedBuffer : DmaBufExporter, IDisposable
 {
     private readonly int _ranges;

@@ -6,7 +6,7 @@ using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Tests.TokenTests;
 
-/// <summary>A map is a plugin's object: valid while anyone can look at it (T9), gone when it is unmapped, or its plugin could not be unloaded.</summary>
+/// <summary>A map is an object of its plugin: valid while anyone looks at it (T9), gone when it is unmapped.</summary>
 public sealed class RootTests
 {
     [Theory]
