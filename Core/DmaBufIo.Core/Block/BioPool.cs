@@ -51,6 +51,7 @@ public sealed class BioPool : IDisposable
 
     /// <summary>A bio.</summary>
     /// <param name="bio">The handle.</param>
+    [Diagnostics.HotPath]
     public ref Bio this[BioHandle bio] => ref _bios[bio.Index];
 
     /// <summary>Adds an owner.</summary>
@@ -70,6 +71,7 @@ public sealed class BioPool : IDisposable
     /// <param name="sector">First sector on the device.</param>
     /// <param name="bio">The bio.</param>
     /// <returns>False when none is free.</returns>
+    [Diagnostics.HotPath]
     public bool TryAllocate(BioOperation operation, DmaMap map, long offset, long size, long sector, out BioHandle bio)
     {
         if (!TryTake(operation, BioBacking.Map, offset, size, sector, out bio))
@@ -84,6 +86,7 @@ public sealed class BioPool : IDisposable
     /// <param name="sector">First sector on the device.</param>
     /// <param name="bio">The bio.</param>
     /// <returns>False when none is free.</returns>
+    [Diagnostics.HotPath]
     public bool TryAllocate(BioOperation operation, in MemoryRange memory, long sector, out BioHandle bio)
     {
         if (!TryTake(operation, BioBacking.Pages, memory.Offset, memory.Length, sector, out bio))
@@ -95,12 +98,14 @@ public sealed class BioPool : IDisposable
     /// <summary>Takes a bio without backing: a flush.</summary>
     /// <param name="bio">The bio.</param>
     /// <returns>False when none is free.</returns>
+    [Diagnostics.HotPath]
     public bool TryAllocateFlush(out BioHandle bio) => TryTake(BioOperation.Flush, BioBacking.None, 0, 0, 0, out bio);
 
     /// <summary>Takes a copy: operation, range, backing and its kind (B2). Owner and cookie are the caller's to set.</summary>
     /// <param name="source">The bio to copy.</param>
     /// <param name="bio">The copy.</param>
     /// <returns>False when none is free.</returns>
+    [Diagnostics.HotPath]
     public bool TryClone(BioHandle source, out BioHandle bio)
     {
         Bio original = _bios[source.Index];
@@ -112,14 +117,17 @@ public sealed class BioPool : IDisposable
 
     /// <summary>The map of a map-backed bio.</summary>
     /// <param name="bio">The bio.</param>
+    [Diagnostics.HotPath]
     public DmaMap? MapOf(BioHandle bio) => _roots[bio.Index].Map;
 
     /// <summary>The memory region of a page-backed bio.</summary>
     /// <param name="bio">The bio.</param>
+    [Diagnostics.HotPath]
     public MemoryRegion? RegionOf(BioHandle bio) => _roots[bio.Index].Region;
 
     /// <summary>Gives a bio back.</summary>
     /// <param name="bio">A bio that was taken and not given back.</param>
+    [Diagnostics.HotPath]
     public void Release(BioHandle bio)
     {
         _roots[bio.Index] = default;
@@ -129,6 +137,7 @@ public sealed class BioPool : IDisposable
     /// <summary>A bio has ended: its owner is told by the next <see cref="Dispatch"/>. Called by drivers, once per bio they accepted.</summary>
     /// <param name="bio">The bio.</param>
     /// <param name="status">How.</param>
+    [Diagnostics.HotPath]
     public void End(BioHandle bio, Errno status)
     {
         _bios[bio.Index].Status = status;
@@ -138,6 +147,7 @@ public sealed class BioPool : IDisposable
 
     /// <summary>Tells the owners of all bios that have ended, also of those that end meanwhile.</summary>
     /// <returns>How many.</returns>
+    [Diagnostics.HotPath]
     public int Dispatch()
     {
         int count = 0;
@@ -157,6 +167,7 @@ public sealed class BioPool : IDisposable
     /// <summary>Frees the memory. Every bio was given back.</summary>
     public void Dispose() => _bios.Dispose();
 
+    [Diagnostics.HotPath]
     private bool TryTake(BioOperation operation, BioBacking backing, long offset, long size, long sector, out BioHandle bio)
     {
         if (_freeCount == 0)

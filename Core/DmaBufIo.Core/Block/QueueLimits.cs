@@ -44,6 +44,7 @@ public readonly record struct QueueLimits
     /// </summary>
     /// <param name="smallestSegment">The map's smallest segment in bytes.</param>
     /// <returns>Bytes, a multiple of the logical block size and at least one block.</returns>
+    [Diagnostics.HotPath]
     public int MaxBytesFor(long smallestSegment)
     {
         // An unaligned start touches one segment more than the length alone tells.

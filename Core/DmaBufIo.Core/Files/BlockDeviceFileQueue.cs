@@ -32,6 +32,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         _readOnly = file.Flags.HasFlag(OpenFlags.ReadOnly);
     }
 
+    [Diagnostics.HotPath]
     public override Errno ReadIter(ref IoRequest request, ref IovIter iter)
     {
         Errno status = Check(request, iter);
@@ -45,6 +46,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         return iter.Count == 0 ? Errno.Ok : Issue(BioOperation.Read, ref request, ref iter);
     }
 
+    [Diagnostics.HotPath]
     public override Errno WriteIter(ref IoRequest request, ref IovIter iter)
     {
         Errno status = Check(request, iter);
@@ -62,6 +64,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         return Issue(BioOperation.Write, ref request, ref iter);
     }
 
+    [Diagnostics.HotPath]
     public override Errno Fsync(ref IoRequest request)
     {
         if (!_bios.TryAllocateFlush(out BioHandle bio))
@@ -69,12 +72,15 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         return Submit(bio, ref request);
     }
 
+    [Diagnostics.HotPath]
     public override void Commit() => _queue.Commit();
 
+    [Diagnostics.HotPath]
     public override int Poll(int max) => _queue.Poll(max);
 
     public override void Dispose() => _queue.Dispose();
 
+    [Diagnostics.HotPath]
     private Errno Check(in IoRequest request, in IovIter iter)
     {
         // Looked at again for every request: the flag may have been cleared since the buffer was registered (B5).
@@ -106,6 +112,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         return Errno.Ok;
     }
 
+    [Diagnostics.HotPath]
     private Errno Issue(BioOperation operation, ref IoRequest request, ref IovIter iter)
     {
         DmaMap? map = iter.Map;
@@ -132,6 +139,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         return Errno.Ok;
     }
 
+    [Diagnostics.HotPath]
     private Errno Submit(BioHandle bio, ref IoRequest request)
     {
         ref Bio data = ref _bios[bio];
@@ -147,6 +155,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         return Errno.EAGAIN;
     }
 
+    [Diagnostics.HotPath]
     private static (long Offset, long Length) Piece(in IovIter iter)
     {
         if (iter.IsAny(IovKind.BioVec))

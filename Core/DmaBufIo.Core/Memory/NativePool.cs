@@ -30,6 +30,7 @@ public sealed unsafe class NativePool<T> : IDisposable
 
     /// <summary>One of them. The reference is valid until the pool is disposed.</summary>
     /// <param name="index">0 to <see cref="Count"/> - 1.</param>
+    [Diagnostics.HotPath]
     public ref T this[int index]
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -138,6 +138,7 @@ public sealed partial class Ring
         }
     }
 
+    [Diagnostics.HotPath]
     private RingFile? FindFile(IoFile file)
     {
         foreach (RingFile known in _files)

@@ -18,6 +18,7 @@ public sealed partial class Ring
         Commit();
     }
 
+    [Diagnostics.HotPath]
     void IBioOwner.BioEnded(BioHandle bio)
     {
         ref Bio data = ref _bios[bio];
@@ -48,6 +49,7 @@ public sealed partial class Ring
         }
     }
 
+    [Diagnostics.HotPath]
     private void Start(int tag, CancellationToken cancellationToken)
     {
         ref RingRequest request = ref _requests[tag];
@@ -70,6 +72,7 @@ public sealed partial class Ring
     }
 
     /// <summary>Slot, range, file, direction, in this order: a range error on a wrong file is the range error (R3).</summary>
+    [Diagnostics.HotPath]
     private Errno ResolveBuffer(ref RingRequest request)
     {
         Registration? registration = (uint)request.Slot < (uint)_slots.Length ? _slots[request.Slot] : null;
@@ -95,6 +98,7 @@ public sealed partial class Ring
         return Errno.Ok;
     }
 
+    [Diagnostics.HotPath]
     private static Errno CheckRanges(ref RingRequest request, long size)
     {
         long total = 0;
@@ -109,6 +113,7 @@ public sealed partial class Ring
         return Errno.Ok;
     }
 
+    [Diagnostics.HotPath]
     private Errno ResolveFile(ref RingRequest request)
     {
         request.RingFile = FindFile(request.File!);
@@ -116,6 +121,7 @@ public sealed partial class Ring
     }
 
     /// <summary>Takes the request's one map reference and gives the request to its file. On return it is issued, in part or wholly, parked, or ended.</summary>
+    [Diagnostics.HotPath]
     private void Issue(int tag, ref RingRequest request, bool isRetry, CancellationToken cancellationToken)
     {
         if (request.Operation == RingOperation.Flush)
@@ -150,6 +156,7 @@ public sealed partial class Ring
         Settle(tag, ref request, GiveToFile(ref request));
     }
 
+    [Diagnostics.HotPath]
     private static Errno GiveToFile(ref RingRequest request)
     {
         try
@@ -169,6 +176,7 @@ public sealed partial class Ring
         }
     }
 
+    [Diagnostics.HotPath]
     private void Settle(int tag, ref RingRequest request, Errno status)
     {
         request.RingFile!.IsTouched = true;
@@ -222,6 +230,7 @@ public sealed partial class Ring
     }
 
     /// <summary>The order of T18: the device has completed and the driver has synced; now the map's reference, then the completion.</summary>
+    [Diagnostics.HotPath]
     private void End(int tag, ref RingRequest request)
     {
         DropMap(ref request);
@@ -249,6 +258,7 @@ public sealed partial class Ring
         }
     }
 
+    [Diagnostics.HotPath]
     private void DropMap(ref RingRequest request)
     {
         DmaMap? map = request.Map;
@@ -258,6 +268,7 @@ public sealed partial class Ring
         DmaBufToken.Drop(map, _context);
     }
 
+    [Diagnostics.HotPath]
     private void RetryParked(CancellationToken cancellationToken)
     {
         _roomMade = false;
@@ -283,6 +294,7 @@ public sealed partial class Ring
         }
     }
 
+    [Diagnostics.HotPath]
     private int PollFiles()
     {
         int count = 0;
@@ -302,6 +314,7 @@ public sealed partial class Ring
         return count;
     }
 
+    [Diagnostics.HotPath]
     private void ContinuePartial()
     {
         for (int i = _partial.Count; i > 0; i--)
@@ -312,6 +325,7 @@ public sealed partial class Ring
         }
     }
 
+    [Diagnostics.HotPath]
     private void Commit()
     {
         for (int i = 0; i < _files.Count; i++)

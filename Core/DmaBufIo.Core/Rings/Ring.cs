@@ -88,6 +88,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="fileOffset">First byte in the file, a multiple of its block.</param>
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full: submit and reap first.</returns>
+    [Diagnostics.HotPath]
     public bool TryReadFixed(IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData) =>
         TryPrepare(RingOperation.ReadFixed, file, slot, bufferOffset, length, fileOffset, userData, default);
 
@@ -98,6 +99,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="length">Bytes.</param>
     /// <param name="fileOffset">First byte in the file.</param>
     /// <param name="userData">Comes back with the completion.</param>
+    [Diagnostics.HotPath]
     public bool TryWriteFixed(IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData) =>
         TryPrepare(RingOperation.WriteFixed, file, slot, bufferOffset, length, fileOffset, userData, default);
 
@@ -108,6 +110,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="fileOffset">First byte in the file.</param>
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
+    [Diagnostics.HotPath]
     public bool TryReadFixedVector(IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData) =>
         TryPrepare(RingOperation.ReadFixed, file, slot, 0, 0, fileOffset, userData, ranges, isVector: true);
 
@@ -118,6 +121,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="fileOffset">First byte in the file.</param>
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
+    [Diagnostics.HotPath]
     public bool TryWriteFixedVector(IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData) =>
         TryPrepare(RingOperation.WriteFixed, file, slot, 0, 0, fileOffset, userData, ranges, isVector: true);
 
@@ -125,11 +129,13 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="file">The file.</param>
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
+    [Diagnostics.HotPath]
     public bool TryFlush(IoFile file, ulong userData) => TryPrepare(RingOperation.Flush, file, -1, 0, 0, 0, userData, default);
 
     /// <summary>Submits everything prepared, and again what was sent back. May sleep where a map must be made, unless the ring is made with <see cref="RingOptions.NoWait"/>.</summary>
     /// <param name="cancellationToken">Interrupts a wait for a map: that request then ends with <c>EINTR</c>.</param>
     /// <returns>How many prepared requests were taken: all of them.</returns>
+    [Diagnostics.HotPath]
     public int Submit(CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
@@ -154,6 +160,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <summary>Looks at the devices once and hands out completions.</summary>
     /// <param name="completions">Where they go.</param>
     /// <returns>How many.</returns>
+    [Diagnostics.HotPath]
     public int Reap(Span<RingCompletion> completions) => Reap(completions, 0);
 
     /// <summary>Hands out completions, looking at the devices until there are enough. May sleep, like <see cref="Submit"/>, to issue again what was sent back.</summary>
@@ -161,6 +168,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="minimum">Waits for so many, as far as that many are in flight.</param>
     /// <param name="cancellationToken">Ends the wait: what there is is handed out.</param>
     /// <returns>How many.</returns>
+    [Diagnostics.HotPath]
     public int Reap(Span<RingCompletion> completions, int minimum, CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
@@ -225,6 +233,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         _bios.Dispose();
     }
 
+    [Diagnostics.HotPath]
     private bool TryPrepare(RingOperation operation, IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData, ReadOnlyMemory<BufferRange> ranges, bool isVector = false)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
@@ -247,6 +256,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         return true;
     }
 
+    [Diagnostics.HotPath]
     private int TakeEnded(Span<RingCompletion> completions)
     {
         int count = 0;

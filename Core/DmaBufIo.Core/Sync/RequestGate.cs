@@ -82,6 +82,7 @@ public sealed class RequestGate
     /// <summary>Takes a reference. Hot path: no lock, no interlocked instruction, no allocation (T6).</summary>
     /// <param name="slot">The context's slot; the caller owns the context.</param>
     /// <returns>False when the gate was killed (T7).</returns>
+    [Diagnostics.HotPath]
     public bool TryEnter(int slot)
     {
         if (SchedulePoint.Enabled)
@@ -100,6 +101,7 @@ public sealed class RequestGate
 
     /// <summary>Drops a reference, in the slot in which it was taken. Hot path like <see cref="TryEnter"/>.</summary>
     /// <param name="slot">The slot given to <see cref="TryEnter"/>; the caller owns that context.</param>
+    [Diagnostics.HotPath]
     public void Exit(int slot)
     {
         if (SchedulePoint.Enabled)

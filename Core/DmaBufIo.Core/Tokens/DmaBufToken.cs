@@ -142,6 +142,7 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
     /// <summary>Takes a reference on the live map. Hot path (T6): no lock, no shared cache line, no allocation.</summary>
     /// <param name="context">The caller's context, entered.</param>
     /// <returns>The map with one reference, dropped by <see cref="Drop"/>; null when there is no live map (T7).</returns>
+    [Diagnostics.HotPath]
     public DmaMap? TryGetMap(IoContext context)
     {
         DmaMap? map = Volatile.Read(ref _live);
@@ -151,6 +152,7 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
     /// <summary>Drops a reference. Never sleeps: what it sets off is done by workers (T8). Callable in completion context.</summary>
     /// <param name="map">The map.</param>
     /// <param name="context">The context with which the reference was taken, entered or visited by the caller.</param>
+    [Diagnostics.HotPath]
     public static void Drop(DmaMap map, IoContext context) => map.Gate.Exit(context.Slot);
 
     /// <inheritdoc/>

@@ -30,6 +30,7 @@ internal sealed partial class NvmeQueue
     }
 
     /// <summary>Builds the command of a bio in the next submission entry. On failure nothing is left behind but the tag.</summary>
+    [Diagnostics.HotPath]
     private Errno Start(BioHandle handle, int tag)
     {
         ref Bio bio = ref _bios[handle];
@@ -67,6 +68,7 @@ internal sealed partial class NvmeQueue
     }
 
     // The limits that callers promised to obey (B3). A command that breaks them would move other bytes than were asked for.
+    [Diagnostics.HotPath]
     private Errno Check(in Bio bio)
     {
         if (bio.Operation == BioOperation.Write && _isReadOnly)
@@ -75,6 +77,7 @@ internal sealed partial class NvmeQueue
         return aligned && bio.Size > 0 && bio.Size <= _maxBytes && bio.Sector >= 0 && bio.Offset >= 0 ? Errno.Ok : Errno.EINVAL;
     }
 
+    [Diagnostics.HotPath]
     private Errno UseMap(BioHandle handle, in Bio bio, int tag, out PrpEntries entries)
     {
         entries = default;
@@ -127,6 +130,7 @@ internal sealed partial class NvmeQueue
         return Errno.Ok;
     }
 
+    [Diagnostics.HotPath]
     private PrpEntries Describe(ulong[] pages, long offset, int length, int tag)
     {
         int slots = _layout.ListSize / sizeof(ulong);
@@ -136,6 +140,7 @@ internal sealed partial class NvmeQueue
 
     /// <summary>Ends the command of a tag, once. T18: the CPU sync comes first, then the bio is ended, and its owner drops the map
     /// reference.</summary>
+    [Diagnostics.HotPath]
     private void Finish(int tag, Errno status)
     {
         var handle = new BioHandle(_tags[tag].Bio);

@@ -89,6 +89,7 @@ internal sealed partial class NvmeQueue : BlockQueue
     internal ulong CompletionAddress => _memory.Address + (ulong)_layout.CompletionOffset;
 
     /// <inheritdoc/>
+    [Diagnostics.HotPath]
     public override int Submit(ReadOnlySpan<BioHandle> bios)
     {
         if (_state != QueueState.Live)
@@ -115,6 +116,7 @@ internal sealed partial class NvmeQueue : BlockQueue
     }
 
     /// <inheritdoc/>
+    [Diagnostics.HotPath]
     public override void Commit()
     {
         if (_tail == _rungTail || _state != QueueState.Live)
@@ -126,6 +128,7 @@ internal sealed partial class NvmeQueue : BlockQueue
     }
 
     /// <inheritdoc/>
+    [Diagnostics.HotPath]
     public override int Poll(int max)
     {
         if (_state != QueueState.Live)
@@ -151,6 +154,7 @@ internal sealed partial class NvmeQueue : BlockQueue
         return consumed;
     }
 
+    [Diagnostics.HotPath]
     private void MoveHead()
     {
         if (++_head == Entries)
@@ -160,6 +164,7 @@ internal sealed partial class NvmeQueue : BlockQueue
         }
     }
 
+    [Diagnostics.HotPath]
     private void Complete(uint dword3)
     {
         int tag = (int)(dword3 & 0xFFFF);

@@ -43,9 +43,11 @@ internal sealed class TagSet
     internal int InFlight => _free.Length - _freeCount;
 
     /// <summary>The tracker of a tag.</summary>
+    [Diagnostics.HotPath]
     internal ref Tracker this[int tag] => ref _trackers[tag & (_trackers.Length - 1)];
 
     /// <summary>Takes a tag; the caller fills its tracker.</summary>
+    [Diagnostics.HotPath]
     internal bool TryTake(out int tag)
     {
         if (_freeCount == 0)
@@ -59,9 +61,11 @@ internal sealed class TagSet
     }
 
     /// <summary>True when a command with this identifier is in flight.</summary>
+    [Diagnostics.HotPath]
     internal bool IsInFlight(int tag) => (uint)tag < (uint)_free.Length && _trackers[tag].Bio >= 0;
 
     /// <summary>Gives a tag back.</summary>
+    [Diagnostics.HotPath]
     internal void Release(int tag)
     {
         this[tag].Bio = -1;
