@@ -158,6 +158,7 @@ public sealed class IoContext : IDisposable
         }
     }
 
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void EnterSlow()
     {
         while (_visiting)

@@ -206,6 +206,7 @@ public sealed partial class Ring
     }
 
     /// <summary>The slow path sleeps: what was issued goes to the devices first, and the context is left so that others can reap it (T14, T15).</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private Errno GetMapSlow(DmaBufToken token, out DmaMap? map, CancellationToken cancellationToken)
     {
         map = null;

@@ -171,6 +171,7 @@ public sealed class RequestGate
     internal Errno WaitDrained(ref PollingWait wait, CancellationToken cancellationToken) =>
         wait.Pause(_drainWaiters, () => _drained, cancellationToken);
 
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private bool TryEnterShared()
     {
         Interlocked.Increment(ref _overflow);
@@ -188,6 +189,7 @@ public sealed class RequestGate
     }
 
     // Runs on whoever left a killed gate, and on the killer.
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void Settle()
     {
         bool drained;

@@ -10,6 +10,8 @@ internal static class Mutants
     private static readonly object s_monitor = new();
     private static long s_shared;
     private static object? s_kept;
+    private static readonly Target s_quiet = new();
+    private static readonly Target s_counting = new CountingTarget();
     private static int s_neverRun;
 
     internal static long Run(int count)
@@ -31,7 +33,8 @@ internal static class Mutants
         Allocate(value);
         IncrementWhenRare(value);
         InlinedIncrementUser();
-        return Clean(value) + CallsUnmarked(value) + ThrowsOnly(value) + Box(value);
+        CallsVirtual(value % 3 == 0 ? s_quiet : s_counting);
+        return Clean(value) + CallsUnmarked(value) + ThrowsOnly(value) + Box(value) + AllocatesInHandler(value);
     }
 
     [HotPath]
@@ -96,7 +99,35 @@ internal static class Mutants
     private static int CallsUnmarked(int value) => Unmarked(value) + 1;
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static int Unmarked(int value) => value ^ s_neverRun;
+    private static int Unmarked(int value)
+    {
+        s_kept = new long[2];
+        return value;
+    }
+
+    [HotPath]
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void CallsVirtual(Target target) => target.Touch();
+
+    [HotPath]
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    internal static void NeverCalled() => s_neverRun++;
+
+    // No breach: the handler runs when something was thrown, and nothing is.
+    [HotPath]
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static int AllocatesInHandler(int value)
+    {
+        try
+        {
+            return Clean(value) >= 0 ? value : value + 1;
+        }
+        catch (InvalidOperationException)
+        {
+            s_kept = new long[3];
+            return 0;
+        }
+    }
 
     // No breach: what allocates is only reached to throw.
     [HotPath]
@@ -110,4 +141,16 @@ internal static class Mutants
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void InlinedIncrementUser() => InlinedIncrement();
+
+    private class Target
+    {
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        internal virtual void Touch() => s_shared = 0;
+    }
+
+    private sealed class CountingTarget : Target
+    {
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        internal override void Touch() => Interlocked.Increment(ref s_shared);
+    }
 }

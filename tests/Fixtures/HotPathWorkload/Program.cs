@@ -1,56 +1,73 @@
+using System.Reflection;
 using System.Runtime;
 using System.Runtime.CompilerServices;
+using DmaBufIo.Importers.NvmePci;
+using DmaBufIo.Rings;
 
 namespace DmaBufIo.Fixtures.HotPathWorkload;
 
 /// <summary>What the checks of the request path run in a process of its own: <c>listing</c> warms everything up, <c>steps</c> counts schedule points.</summary>
 internal static class Program
 {
-    private const int Window = 20_000;
+
+    // Short runs: a loop that goes on for long in one call is compiled in the middle of it, on this thread, while the compiler's own thread is at
+    // work, and their listings would mix.
+    private const int Run = 500;
+    private const int Runs = 40;
     private const int StableWindows = 8;
-    private const int MostWindows = 400;
+    private const int MostWindows = 2_000;
 
     private static int Main(string[] arguments)
     {
         switch (arguments)
         {
-            case ["listing"]:
-                return List();
+            case ["listing", string inlinings]:
+                List(inlinings);
+                return 0;
             case ["steps", string moves]:
                 // Before anything of Core is touched: the switch is read once.
                 AppContext.SetSwitch("DmaBufIo.Exploration", true);
-                return StepCount.Run(moves == "moves");
+                StepCount.Run(moves == "moves");
+                return 0;
             default:
-                Console.Error.WriteLine("usage: listing | steps (still | moves)");
+                Console.Error.WriteLine("usage: listing INLININGS-FILE | steps (still | moves)");
                 return 2;
         }
     }
 
-    /// <summary>Runs until the compiler has nothing left to do: then the last body of each method is the one that stays.</summary>
+    /// <summary>
+    /// Runs until every marked method has the code that stays and the compiler has nothing left to do; or for so long that what has none yet will not
+    /// get it: then the reader of the listing will miss it.
+    /// </summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static int List()
+    private static void List(string inlinings)
     {
+        using var compilations = new Compilations();
+        Assembly[] assemblies = [typeof(Ring).Assembly, typeof(NvmePciDriver).Assembly, typeof(Program).Assembly];
+        List<MethodBase> waiting = [.. assemblies.SelectMany(MarkedMethods.Of).Where(static m => m.Name != nameof(Mutants.NeverCalled))];
         using var requests = new Requests();
         using var direct = new DirectCalls();
         long compiled = -1;
         int stable = 0;
-        for (int window = 1; stable < StableWindows; window++)
+        for (int window = 0; window < MostWindows && (waiting.Count > 0 || stable < StableWindows); window++)
         {
-            if (window > MostWindows)
-            {
-                Console.Error.WriteLine($"after {MostWindows} windows of {Window} requests methods are still compiled");
-                return 1;
-            }
-
-            requests.Run(Window);
-            requests.Run(Window / 10, depth: 1);
-            direct.Run(Window);
-            _ = Mutants.Run(Window);
+            for (int run = 0; run < Runs; run++)
+                RunAll(requests, direct);
+            waiting.RemoveAll(compilations.HasCode);
             long now = JitInfo.GetCompiledMethodCount();
             stable = now == compiled ? stable + 1 : 0;
             compiled = now;
         }
 
-        return 0;
+        compilations.WriteInlinings(inlinings);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void RunAll(Requests requests, DirectCalls direct)
+    {
+        requests.Run(Run);
+        requests.Run(Run / 10, depth: 1);
+        direct.Run(Run);
+        _ = Mutants.Run(Run);
     }
 }

@@ -14,7 +14,8 @@ namespace DmaBufIo.Fixtures.HotPathWorkload;
 /// <summary>A ring over the NVMe driver over a modelled controller that works inline: requests of every kind, on one thread.</summary>
 internal sealed class Requests : IDisposable
 {
-    internal const int Kinds = 8;
+    internal const int Kinds = 10;
+    private const int DeviceSize = 4 << 20;
     private const int Entries = 64;
     private const int BufferSize = 1 << 20;
     private readonly ModelIommu _iommu = new(new ModelIommuOptions());
@@ -28,7 +29,7 @@ internal sealed class Requests : IDisposable
     internal Requests()
     {
         // Small limits, so that requests are split, wait for tags, and are issued in parts.
-        var model = new NvmeControllerModel(new NvmeModelOptions { SizeBytes = 4 << 20, OwnThread = false, Mdts = 3 }, _iommu);
+        var model = new NvmeControllerModel(new NvmeModelOptions { SizeBytes = DeviceSize, OwnThread = false, Mdts = 3 }, _iommu);
         _binding = new NvmePciDriver(new NvmePciOptions { QueueDepth = 24 }).Probe(new DevicePort(model), "nvme0");
         _file = new BlockDeviceFile(_binding.BlockDevices[0]);
         _ring = new Ring(new RingOptions { Name = "workload", Entries = Entries, Bios = 4 * Entries });
@@ -74,7 +75,9 @@ internal sealed class Requests : IDisposable
     [MethodImpl(MethodImplOptions.NoInlining)]
     private int Collect()
     {
-        int count = _ring.Reap(_completions, 1);
+        int count = _ring.Reap(_completions);
+        if (count == 0)
+            count = _ring.Reap(_completions, 1);
         for (int i = 0; i < count; i++)
         {
             RingCompletion completion = _completions[i];
@@ -85,7 +88,7 @@ internal sealed class Requests : IDisposable
         return count;
     }
 
-    // One page, two pages, a list, a split into several commands, vectors, a flush.
+    // One page, two pages, a list, a split into several commands, vectors, a flush, and two that cross the device's end.
     [MethodImpl(MethodImplOptions.NoInlining)]
     private bool Prepare(int kind, ulong userData) => kind switch
     {
@@ -96,7 +99,9 @@ internal sealed class Requests : IDisposable
         4 => _ring.TryReadFixed(_file, 0, 0, 131072, 0, userData),
         5 => _ring.TryReadFixedVector(_file, 0, _ranges, 4096, userData),
         6 => _ring.TryWriteFixedVector(_file, 0, _ranges, 4096, userData),
-        _ => _ring.TryFlush(_file, userData),
+        7 => _ring.TryFlush(_file, userData),
+        8 => _ring.TryReadFixed(_file, 0, 8192, 4096, DeviceSize - 2048, userData),
+        _ => _ring.TryWriteFixed(_file, 0, 8192, 4096, DeviceSize - 2048, userData),
     };
 
     private static long BytesOf(int kind) => kind switch
@@ -106,6 +111,7 @@ internal sealed class Requests : IDisposable
         3 => 28672,
         4 => 131072,
         5 or 6 => 512 + 1024 + 8192,
-        _ => 0,
+        7 => 0,
+        _ => 2048,
     };
 }

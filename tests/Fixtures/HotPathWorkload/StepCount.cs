@@ -24,7 +24,7 @@ internal sealed class StepCount : IScheduler
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    internal static int Run(bool moves)
+    internal static void Run(bool moves)
     {
         using var requests = new Requests();
         requests.Run(1000);
@@ -47,6 +47,5 @@ internal sealed class StepCount : IScheduler
 
         foreach (StepKind kind in Enum.GetValues<StepKind>())
             Console.WriteLine($"{kind} {count._steps[(int)kind]}");
-        return 0;
     }
 }

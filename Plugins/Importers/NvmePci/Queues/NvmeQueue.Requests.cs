@@ -97,6 +97,7 @@ internal sealed partial class NvmeQueue
     }
 
     // The way without a registration: what the device sees is made and undone for this request alone. Allocates.
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private Errno MapPages(BioHandle handle, in Bio bio, int tag, out PrpEntries entries)
     {
         entries = default;
@@ -152,6 +153,7 @@ internal sealed partial class NvmeQueue
         _bios.End(handle, status);
     }
 
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void UnmapPages(BioHandle handle, int tag)
     {
         DeviceRange range = _ownRanges[tag]!;
