@@ -26,7 +26,7 @@ public sealed class HotPathTests(WorkloadListing workload) : IClassFixture<Workl
             "DmaBufIo.Iov.IovIter:ForMap", "DmaBufIo.Files.BlockDeviceFileQueue:ReadIter", "DmaBufIo.Block.BioPool:TryAllocate",
             "DmaBufIo.Importers.NvmePci.Queues.NvmeQueue:Submit", "DmaBufIo.Importers.NvmePci.Protocol.PrpList:Build",
             "DmaBufIo.Importers.NvmePci.Queues.NvmeQueue:Commit", "DmaBufIo.Importers.NvmePci.Queues.NvmeQueue:Poll", "DmaBufIo.Block.BioPool:Dispatch",
-            "DmaBufIo.Rings.Ring:DmaBufIo.Block.IBioOwner.BioEnded", "DmaBufIo.Tokens.DmaBufToken:Drop", "DmaBufIo.Sync.RequestGate:Exit",
+            "DmaBufIo.Rings.Ring:DmaBufIo.Block.IBioOwner.BiosEnded", "DmaBufIo.Tokens.DmaBufToken:Drop", "DmaBufIo.Sync.RequestGate:Exit",
             "DmaBufIo.Rings.Ring:Reap", "DmaBufIo.Io.IoContext:Enter", "DmaBufIo.Io.IoContext:Leave",
         ];
         HashSet<string> marked = [.. Workload.Product.SelectMany(MarkedMethods.Of).Select(MethodKey.Of).Select(static k => $"{k.Type}:{k.Name}")];

@@ -30,7 +30,6 @@ public sealed unsafe class NativePool<T> : IDisposable
 
     /// <summary>One of them. The reference is valid until the pool is disposed.</summary>
     /// <param name="index">0 to <see cref="Count"/> - 1.</param>
-    [Diagnostics.HotPath]
     public ref T this[int index]
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -41,6 +40,9 @@ public sealed unsafe class NativePool<T> : IDisposable
             return ref _items[index];
         }
     }
+
+    /// <summary>The items without the way over this object.</summary>
+    public NativeView<T> View => new(_items, Count);
 
     /// <summary>Frees the memory. Idempotent.</summary>
     public void Dispose()

@@ -62,7 +62,7 @@ internal sealed class DirectCalls : IBioOwner, IDisposable
     [MethodImpl(MethodImplOptions.NoInlining)]
     private void Send(BioHandle bio)
     {
-        if (!_bios.TryClone(bio, out BioHandle clone) || !ReferenceEquals(_bios.RegionOf(clone), _region))
+        if (!_bios.TryClone(bio, out BioHandle clone) || !ReferenceEquals(_bios.RegionOf(clone), _region) || _bios.MapOf(clone) is not null)
             return;
 
         // Half of it, and back: what a stacking driver does with a clone at a member's boundary.

@@ -15,7 +15,7 @@ internal static class Program
     private const int Run = 500;
     private const int Runs = 40;
     private const int StableWindows = 8;
-    private const int MostWindows = 2_000;
+    private const int MostWindows = 400;
 
     private static int Main(string[] arguments)
     {

@@ -67,7 +67,7 @@ internal sealed class Requests : IDisposable
     [MethodImpl(MethodImplOptions.NoInlining)]
     private int Fill(int prepared, int end)
     {
-        while (prepared < end && Prepare(prepared % Kinds, (ulong)prepared))
+        while (prepared < end && Prepare(KindOf(prepared), (ulong)prepared))
             prepared++;
         return prepared;
     }
@@ -81,7 +81,7 @@ internal sealed class Requests : IDisposable
         for (int i = 0; i < count; i++)
         {
             RingCompletion completion = _completions[i];
-            if (completion.Status != Errno.Ok || completion.Bytes != BytesOf((int)(completion.UserData % Kinds)))
+            if (completion.Status != Errno.Ok || completion.Bytes != BytesOf(KindOf((long)completion.UserData)))
                 throw new InvalidOperationException($"request {completion.UserData}: {completion.Status}, {completion.Bytes} bytes");
         }
 
@@ -103,6 +103,9 @@ internal sealed class Requests : IDisposable
         8 => _ring.TryReadFixed(_file, 0, 8192, 4096, DeviceSize - 2048, userData),
         _ => _ring.TryWriteFixed(_file, 0, 8192, 4096, DeviceSize - 2048, userData),
     };
+
+    // Some of a kind after each other: the ring takes equal ones together.
+    private static int KindOf(long request) => (int)((request >> 2) % Kinds);
 
     private static long BytesOf(int kind) => kind switch
     {

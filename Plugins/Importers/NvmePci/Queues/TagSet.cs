@@ -62,15 +62,23 @@ internal sealed class TagSet
 
     /// <summary>True when a command with this identifier is in flight.</summary>
     [Diagnostics.HotPath]
-    internal bool IsInFlight(int tag) => (uint)tag < (uint)_free.Length && _trackers[tag].Bio >= 0;
+    internal bool IsInFlight(int tag)
+    {
+        // Places beyond the last tag are never in flight.
+        Tracker[] trackers = _trackers;
+        return (uint)tag < (uint)trackers.Length && trackers[tag].Bio >= 0;
+    }
 
     /// <summary>Gives a tag back.</summary>
-    [Diagnostics.HotPath]
     internal void Release(int tag)
     {
         this[tag].Bio = -1;
-        _free[_freeCount++] = tag;
+        Return(tag);
     }
+
+    /// <summary>Gives a tag back whose tracker says already that it is free.</summary>
+    [Diagnostics.HotPath]
+    internal void Return(int tag) => _free[_freeCount++] = tag;
 
     /// <summary>When the oldest command in flight was submitted; <see cref="long.MaxValue"/> when there is none. Looks at all
     /// tags.</summary>
