@@ -55,6 +55,9 @@ public sealed class WorkloadListing : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         Assert.SkipUnless(RuntimeInformation.ProcessArchitecture == Architecture.X64, "the listing is read for x64 only");
+        Assert.SkipUnless(
+            Array.TrueForAll(Workload.Product, static a => a.GetCustomAttribute<DebuggableAttribute>()?.IsJITOptimizerDisabled != true),
+            "built without optimisation: the code that a product runs is that of -c Release");
         string listing = Path.Combine(_folder, "listing.txt");
         string inlinings = Path.Combine(_folder, "inlinings.txt");
         var environment = new Dictionary<string, string>
