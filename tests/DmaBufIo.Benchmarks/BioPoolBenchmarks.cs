@@ -36,7 +36,7 @@ public class BioPoolBenchmarks : IBioOwner
         for (int i = 0; i < Batch; i++)
         {
             int place = _free[--_freeCount];
-            _plain[place] = new Bio { Operation = BioOperation.Read, Backing = BioBacking.Map, Offset = (long)i << 12, Size = 4096, Sector = (long)i << 3 };
+            _plain[place] = new Bio { Backing = BioBacking.Map, Offset = (long)i << 12, Size = 4096, Sector = (long)i << 3 };
             _taken[i] = new BioHandle(place);
         }
 

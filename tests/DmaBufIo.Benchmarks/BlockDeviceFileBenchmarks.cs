@@ -13,8 +13,8 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.Benchmarks;
 
 /// <summary>
-/// A block device's read operation over a puppet device that ends each bio with a status and moves nothing, beside the puppet's queue alone: the
-/// difference is the file's (checks, limits, bios).
+/// A block device's read operation over a puppet device that ends each bio with a status and moves nothing, beside the puppet's queue
+/// alone: the difference is the file's (checks, limits, bios).
 /// </summary>
 public class BlockDeviceFileBenchmarks : IBioOwner
 {

@@ -5,13 +5,18 @@ using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Benchmarks;
 
-/// <summary>An iterator over a map, made and walked in four pieces, beside the same arithmetic on two numbers; and the vector form (I6).</summary>
+/// <summary>
+/// An iterator over a map, made and walked in four pieces, beside the same arithmetic on two numbers; and the vector form (I6).
+/// </summary>
 public class IovIterBenchmarks
 {
     private const int Count = 1024;
     private const long Piece = 1024;
     private readonly StillMap _map = new(1 << 20);
-    private readonly ReadOnlyMemory<BufferRange> _ranges = new BufferRange[] { new(0, Piece), new(8192, Piece), new(4096, Piece), new(65536, Piece) };
+    private readonly ReadOnlyMemory<BufferRange> _ranges = new BufferRange[]
+    {
+        new(0, Piece), new(8192, Piece), new(4096, Piece), new(65536, Piece),
+    };
 
     [Benchmark(Baseline = true, OperationsPerInvoke = Count)]
     public long PlainOffsets()

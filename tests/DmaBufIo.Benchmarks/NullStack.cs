@@ -31,7 +31,9 @@ internal sealed class NullStack : IDisposable
 
     internal BlockDeviceFile File { get; }
 
-    /// <summary>Registers the buffer with the file and takes one reference on its map. The context is not entered, before and after.</summary>
+    /// <summary>
+    /// Registers the buffer with the file and takes one reference on its map. The context is not entered, before and after.
+    /// </summary>
     internal (DmaBufToken Token, DmaMap Map) TakeMap(IoContext context) => TakeMap(File, Buffer, context);
 
     internal static (DmaBufToken Token, DmaMap Map) TakeMap(BlockDeviceFile file, DmaBufs.DmaBuf buffer, IoContext context)

@@ -74,7 +74,8 @@ public class NvmeQueueBenchmarks : IBioOwner
             done += count;
         }
 
-        return _errors == 0 && _sum == Count * (Count - 1L) / 2 ? _sum : throw new InvalidOperationException($"{_errors} errors, sum {_sum}");
+        bool well = _errors == 0 && _sum == Count * (Count - 1L) / 2;
+        return well ? _sum : throw new InvalidOperationException($"{_errors} errors, sum {_sum}");
     }
 
     void IBioOwner.BioEnded(BioHandle bio)

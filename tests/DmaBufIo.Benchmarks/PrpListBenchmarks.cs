@@ -3,7 +3,9 @@ using DmaBufIo.Importers.NvmePci.Protocol;
 
 namespace DmaBufIo.Benchmarks;
 
-/// <summary>The PRP entries of transfers of one page, two pages, and a list (N2), beside a loop that only copies the page addresses.</summary>
+/// <summary>
+/// The PRP entries of transfers of one page, two pages, and a list (N2), beside a loop that only copies the page addresses.
+/// </summary>
 public class PrpListBenchmarks
 {
     private const int Count = 1024;

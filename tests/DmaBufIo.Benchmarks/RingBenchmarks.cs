@@ -5,8 +5,8 @@ using DmaBufIo.Rings;
 namespace DmaBufIo.Benchmarks;
 
 /// <summary>
-/// The whole way of a 4 KiB read on a null device, same thread, from the ring's preparation to the completion; beside the same stack in C, and the copy
-/// of 4 KiB that it avoids (goals 1 and 2).
+/// The whole way of a 4 KiB read on a null device, same thread, from the ring's preparation to the completion; beside the same stack in
+/// C, and the copy of 4 KiB that it avoids (goals 1 and 2).
 /// </summary>
 public class RingBenchmarks
 {

@@ -4,7 +4,9 @@ using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Benchmarks;
 
-/// <summary>The one reference of a request (T16): looked up in the token, taken, dropped; beside a published object and a plain count.</summary>
+/// <summary>
+/// The one reference of a request (T16): looked up in the token, taken, dropped; beside a published object and a plain count.
+/// </summary>
 public class TokenBenchmarks
 {
     private const int Count = 1024;

@@ -9,12 +9,14 @@ internal sealed record Breach(string Method, string Instruction, string Why)
 }
 
 /// <summary>
-/// Checks the code of marked methods and of all that they call. In no block may there be a locked instruction, an xchg with memory or an mfence. In
-/// blocks that a request can pass (see <see cref="JitBody.Passed"/>) nothing may be allocated and no lock of the runtime taken.
+/// Checks the code of marked methods and of all that they call. In no block may there be a locked instruction, an xchg with memory or an
+/// mfence. In blocks that a request can pass (see <see cref="JitBody.Passed"/>) nothing may be allocated and no lock of the runtime
+/// taken.
 /// </summary>
 /// <remarks>
-/// What is called there is looked at in the same way when it has code that stays, marked or not. What has none was called less often than it takes
-/// to be compiled again (30 times, in hundreds of thousands of requests): it is a slow exit, and not part of the way. Slow exits are listed in
+/// What is called there is looked at in the same way when it has code that stays, marked or not. What has none was called less often than
+/// it takes to be compiled again (30 times, in hundreds of thousands of requests): it is a slow exit, and not part of the way. Slow exits
+/// are listed in
 /// <see cref="SlowExits"/>. A call through a method table is followed to the overrides that have code that stays.
 /// Two calls lead out of the framework: a device's registers (<see cref="Pci.PciFunction"/>), and the runtime's own helpers for reading a
 /// thread-static field, casting, copying and storing references, none of which allocates or synchronises.
@@ -23,7 +25,8 @@ internal sealed partial class Inspection(JitListing listing, Overrides overrides
 {
     private static readonly string[] s_locks =
     [
-        "System.Threading.Monitor:", "System.Threading.Lock:", "System.Threading.Interlocked:", "System.Threading.SpinLock:", "CORINFO_HELP_MON_",
+        "System.Threading.Monitor:", "System.Threading.Lock:", "System.Threading.Interlocked:", "System.Threading.SpinLock:",
+        "CORINFO_HELP_MON_",
     ];
 
     private static readonly string[] s_allocators = ["CORINFO_HELP_NEW", "CORINFO_HELP_BOX", "CORINFO_HELP_STRCNS", "System.GC:Allocate"];
@@ -31,7 +34,8 @@ internal sealed partial class Inspection(JitListing listing, Overrides overrides
     // Each stands for one thing that the runtime does without allocating or synchronising.
     private static readonly string[] s_helpers =
     [
-        "CORINFO_HELP_ASSIGN_", "CORINFO_HELP_CHECKED_ASSIGN_", "CORINFO_HELP_BULK_WRITEBARRIER", "CORINFO_HELP_ISINSTANCEOF", "CORINFO_HELP_CHKCAST",
+        "CORINFO_HELP_ASSIGN_", "CORINFO_HELP_CHECKED_ASSIGN_", "CORINFO_HELP_BULK_WRITEBARRIER",
+        "CORINFO_HELP_ISINSTANCEOF", "CORINFO_HELP_CHKCAST",
         "CORINFO_HELP_POLL_GC", "CORINFO_HELP_GETDYNAMIC_", "CORINFO_HELP_MEMSET", "CORINFO_HELP_MEMZERO", "CORINFO_HELP_MEMCPY",
         "CORINFO_HELP_ARRADDR_ST", "CORINFO_HELP_STACK_PROBE", "CORINFO_HELP_RNGCHKFAIL", "CORINFO_HELP_THROW", "CORINFO_HELP_OVERFLOW",
     ];

@@ -2,7 +2,9 @@ using System.Text.RegularExpressions;
 
 namespace DmaBufIo.HotPath.Tests;
 
-/// <summary>A stretch of instructions between two labels. Others may be jumped to from its middle, it is entered at its start only.</summary>
+/// <summary>
+/// A stretch of instructions between two labels. Others may be jumped to from its middle, it is entered at its start only.
+/// </summary>
 internal sealed record JitBlock(string Label, List<string> Instructions);
 
 /// <summary>One compilation of one method, as the compiler's listing shows it.</summary>
@@ -18,7 +20,9 @@ internal sealed partial record JitBody(string Name, string Tier)
     /// <summary>How many ends of a method were read: one, if all its lines are its own.</summary>
     internal int Ends { get; set; }
 
-    /// <summary>True when the lines are one method's: one end, labels numbered from 1 without a gap, and every jump leads to one of them.</summary>
+    /// <summary>
+    /// True when the lines are one method's: one end, labels numbered from 1 without a gap, and every jump leads to one of them.
+    /// </summary>
     internal bool IsWhole =>
         Ends == 1
         && Blocks.Select(static (b, i) => b.Label.EndsWith($"_IG{i + 1:00}", StringComparison.Ordinal)).All(static ok => ok)
@@ -27,8 +31,9 @@ internal sealed partial record JitBody(string Name, string Tier)
     internal MethodKey Key { get; } = MethodKey.Parse(Name);
 
     /// <summary>
-    /// Blocks that a request can pass: those that are reached from the entry, without those from which every way ends in a throw. What is left out are
-    /// throws, and handlers of exceptions (nothing but a throw leads there; a handler that runs without one is called by its label).
+    /// Blocks that a request can pass: those that are reached from the entry, without those from which every way ends in a throw. What is
+    /// left out are throws, and handlers of exceptions (nothing but a throw leads there; a handler that runs without one is called by its
+    /// label).
     /// </summary>
     internal IEnumerable<JitBlock> Passed()
     {

@@ -22,8 +22,10 @@ internal sealed partial class JitListing
     }
 
     /// <summary>Reads a listing.</summary>
-    /// <returns>False when lines of different methods are mixed: labels that do not follow each other, or jumps to labels that are not there.</returns>
-    internal static bool TryRead(IEnumerable<string> lines, IEnumerable<string> inlinings, [NotNullWhen(true)] out JitListing? listing, out string problem)
+    /// <returns>False when lines of different methods are mixed: labels that do not follow each other, or jumps to labels that are not
+    /// there.</returns>
+    internal static bool TryRead(
+        IEnumerable<string> lines, IEnumerable<string> inlinings, [NotNullWhen(true)] out JitListing? listing, out string problem)
     {
         List<JitBody> bodies = [.. Read(lines)];
         problem = bodies.Find(static b => !b.IsWhole)?.Name ?? "";

@@ -2,7 +2,9 @@ using System.Reflection;
 
 namespace DmaBufIo.HotPath.Tests;
 
-/// <summary>What a method is called both in a listing and in reflection: type, name, number of parameters. Type arguments are left out.</summary>
+/// <summary>
+/// What a method is called both in a listing and in reflection: type, name, number of parameters. Type arguments are left out.
+/// </summary>
 internal readonly record struct MethodKey(string Type, string Name, int Parameters)
 {
     public override string ToString() => $"{Type}:{Name}/{Parameters}";
@@ -10,7 +12,8 @@ internal readonly record struct MethodKey(string Type, string Name, int Paramete
     internal static MethodKey Of(MethodBase method)
     {
         Type type = method.DeclaringType!;
-        return new MethodKey((type.IsGenericType ? type.GetGenericTypeDefinition() : type).FullName!, method.Name, method.GetParameters().Length);
+        string name = (type.IsGenericType ? type.GetGenericTypeDefinition() : type).FullName!;
+        return new MethodKey(name, method.Name, method.GetParameters().Length);
     }
 
     /// <summary>Reads the compiler's notation: <c>Type`1[Arguments]:Name[Arguments](parameters):result:this</c>.</summary>

@@ -23,7 +23,7 @@ internal static class Workload
             start.ArgumentList.Add(argument);
 
         // What the caller's environment says about compilation must not change what is looked at.
-        foreach (string name in start.Environment.Keys.Where(static k => k.StartsWith("DOTNET_", StringComparison.Ordinal) && IsOfCompiler(k)).ToArray())
+        foreach (string name in start.Environment.Keys.Where(IsOfCompiler).ToArray())
             start.Environment.Remove(name);
         foreach ((string name, string value) in environment)
             start.Environment[name] = value;
@@ -48,16 +48,21 @@ public sealed class WorkloadListing : IAsyncLifetime
     private const int Attempts = 5;
     private readonly string _folder = Directory.CreateTempSubdirectory("dmabufio-hotpath-").FullName;
 
+    /// <summary>Why there is no listing; null when there is one.</summary>
+    internal static string? Missing { get; } =
+        RuntimeInformation.ProcessArchitecture != Architecture.X64 ? "the listing is read for x64 only"
+        : Array.Exists(Workload.Product, static a => a.GetCustomAttribute<DebuggableAttribute>()?.IsJITOptimizerDisabled == true)
+            ? "built without optimisation: the code that a product runs is that of -c Release"
+        : null;
+
     internal JitListing Listing { get; private set; } = null!;
 
     internal Overrides Overrides { get; } = new([.. Workload.Product, Workload.Assembly]);
 
     public async ValueTask InitializeAsync()
     {
-        Assert.SkipUnless(RuntimeInformation.ProcessArchitecture == Architecture.X64, "the listing is read for x64 only");
-        Assert.SkipUnless(
-            Array.TrueForAll(Workload.Product, static a => a.GetCustomAttribute<DebuggableAttribute>()?.IsJITOptimizerDisabled != true),
-            "built without optimisation: the code that a product runs is that of -c Release");
+        if (Missing is not null)
+            return;
         string listing = Path.Combine(_folder, "listing.txt");
         string inlinings = Path.Combine(_folder, "inlinings.txt");
         var environment = new Dictionary<string, string>
@@ -68,12 +73,14 @@ public sealed class WorkloadListing : IAsyncLifetime
             ["DOTNET_JitStdOutFile"] = listing,
         };
 
-        // Two threads may compile at once, and the compiler does not keep their lines apart. That is noticed, and then there is another run.
+        // Two threads may compile at once, and the compiler does not keep their lines apart. That is noticed, and then there is another
+        // run.
         for (int left = Attempts; Listing is null; left--)
         {
             File.Delete(listing);
             await Workload.RunAsync(environment, "listing", inlinings);
-            if (JitListing.TryRead(File.ReadLines(listing), File.ReadLines(inlinings), out JitListing? read, out string problem))
+            string[] lines = await File.ReadAllLinesAsync(listing);
+            if (JitListing.TryRead(lines, File.ReadLines(inlinings), out JitListing? read, out string problem))
                 Listing = read;
             else
                 Assert.True(left > 1, $"{Attempts} listings were not readable, the last one: {problem}");

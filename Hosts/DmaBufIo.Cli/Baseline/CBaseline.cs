@@ -10,10 +10,11 @@ namespace DmaBufIo.Cli.Baseline;
 internal readonly record struct CMeasurement(long Nanoseconds, ulong Checksum);
 
 /// <summary>
-/// The request path in C, compiled when it is asked for, by the C compiler of the machine: what the framework's own path is measured against. See
-/// baseline.c, which is embedded here.
+/// The request path in C, compiled when it is asked for, by the C compiler of the machine: what the framework's own path is measured
+/// against. See baseline.c, which is embedded here.
 /// </summary>
-/// <remarks>Every run sets its own memory up before its clock starts, so runs on several threads do not meet. Disposed when no run is under way.</remarks>
+/// <remarks>Every run sets its own memory up before its clock starts, so runs on several threads do not meet. Disposed when no run is
+/// under way.</remarks>
 internal sealed class CBaseline : IDisposable
 {
     private const string Source = "baseline.c";
@@ -51,7 +52,7 @@ internal sealed class CBaseline : IDisposable
             folder = Directory.CreateTempSubdirectory("dmabufio-baseline-").FullName;
             return TryBuildIn(folder, compilers ?? s_compilers, out reason);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or DllNotFoundException or BadImageFormatException or EntryPointNotFoundException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or TypeLoadException or BadImageFormatException)
         {
             reason = $"the C baseline could not be compiled or loaded: {e.Message}";
             return null;
@@ -69,7 +70,9 @@ internal sealed class CBaseline : IDisposable
     /// <param name="depth">Requests per batch, 1 to 512.</param>
     internal CMeasurement NvmeLayer(long iterations, int depth) => Run(_nvmeLayer, iterations, depth);
 
-    /// <summary>The whole stack, from the ring's preparation to the completion; 4 KiB reads over a null device on the same thread.</summary>
+    /// <summary>
+    /// The whole stack, from the ring's preparation to the completion; 4 KiB reads over a null device on the same thread.
+    /// </summary>
     /// <param name="iterations">Requests, 1 or more.</param>
     /// <param name="depth">Requests in flight, 1 to 512.</param>
     internal CMeasurement WholeStack(long iterations, int depth) => Run(_wholeStack, iterations, depth);

@@ -5,8 +5,8 @@ using System.Runtime.CompilerServices;
 namespace DmaBufIo.Fixtures.HotPathWorkload;
 
 /// <summary>
-/// Listens to the compiler: which methods have the code that stays, and what was inlined where. A method that has no body of its own in a listing is
-/// found again by this.
+/// Listens to the compiler: which methods have the code that stays, and what was inlined where. A method that has no body of its own in a
+/// listing is found again by this.
 /// </summary>
 internal sealed class Compilations : EventListener
 {
@@ -30,7 +30,10 @@ internal sealed class Compilations : EventListener
             return _final.Contains((name, method.MetadataToken)) || _inlinees.Contains($"{name}:{method.Name}");
     }
 
-    /// <summary>Waits for the events of everything compiled so far, and writes each inlining in our namespaces as a line: inlinee, tab, method it went into.</summary>
+    /// <summary>
+    /// Waits for the events of everything compiled so far, and writes each inlining in our namespaces as a line: inlinee, tab, method it
+    /// went into.
+    /// </summary>
     internal void WriteInlinings(string path)
     {
         // Events come in order, so the event of a compilation that is provoked now is the last one.
@@ -63,7 +66,10 @@ internal sealed class Compilations : EventListener
                 if (tier is Optimized or OptimizedTier1)
                 {
                     lock (_final)
-                        _final.Add((WithoutArguments(Value<string>(eventData, "MethodNamespace")), (int)Value<uint>(eventData, "MethodToken")));
+                    {
+                        string type = WithoutArguments(Value<string>(eventData, "MethodNamespace"));
+                        _final.Add((type, (int)Value<uint>(eventData, "MethodToken")));
+                    }
                 }
 
                 break;
@@ -97,7 +103,8 @@ internal sealed class Compilations : EventListener
     private static string Name(EventWrittenEventArgs eventData, string role) =>
         $"{Value<string>(eventData, $"{role}Namespace")}:{Value<string>(eventData, $"{role}Name")}";
 
-    private static T Value<T>(EventWrittenEventArgs eventData, string name) => (T)eventData.Payload![eventData.PayloadNames!.IndexOf(name)]!;
+    private static T Value<T>(EventWrittenEventArgs eventData, string name) =>
+        (T)eventData.Payload![eventData.PayloadNames!.IndexOf(name)]!;
 
     private static string WithoutArguments(string name) => name.Split('[')[0];
 }

@@ -7,7 +7,10 @@ using DmaBufIo.Memory;
 
 namespace DmaBufIo.Fixtures.HotPathWorkload;
 
-/// <summary>The parts of the request path that a ring over an NVMe device does not pass: page-backed bios, and copies as stacking drivers make them.</summary>
+/// <summary>
+/// The parts of the request path that a ring over an NVMe device does not pass: page-backed bios, and copies as stacking drivers make
+/// them.
+/// </summary>
 internal sealed class DirectCalls : IBioOwner, IDisposable
 {
     private readonly BioPool _bios = new(4);

@@ -3,7 +3,9 @@ using DmaBufIo.Diagnostics;
 
 namespace DmaBufIo.Fixtures.HotPathWorkload;
 
-/// <summary>Marked methods that break the promise of the mark, each in one way, and one that keeps it: the check must tell them apart.</summary>
+/// <summary>
+/// Marked methods that break the promise of the mark, each in one way, and one that keeps it: the check must tell them apart.
+/// </summary>
 internal static class Mutants
 {
     private static readonly Lock s_lock = new();
