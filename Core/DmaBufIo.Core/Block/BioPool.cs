@@ -147,6 +147,15 @@ public sealed class BioPool : IDisposable
     [Diagnostics.HotPath]
     public void Release(BioHandle bio) => _free[_freeCount++] = bio;
 
+    /// <summary>Gives several back.</summary>
+    /// <param name="bios">Bios that were taken and not given back.</param>
+    [Diagnostics.HotPath]
+    public void Release(ReadOnlySpan<BioHandle> bios)
+    {
+        bios.CopyTo(_free.AsSpan(_freeCount));
+        _freeCount += bios.Length;
+    }
+
     /// <summary>Clears what bios that were given back have left behind, so that nothing keeps a driver's maps alive. Looks at the whole pool; not on the request path.</summary>
     public void Forget()
     {
@@ -235,7 +244,6 @@ public sealed class BioPool : IDisposable
         taken.Size = size;
         taken.Cookie = cookie;
         taken.Owner = owner;
-        taken.Status = Errno.Ok;
         taken.Operation = operation;
         taken.Backing = kind;
         ref Root root = ref _roots[bio.Index];

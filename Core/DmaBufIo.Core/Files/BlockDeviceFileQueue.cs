@@ -183,7 +183,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     [Diagnostics.HotPath]
     private Errno Submit(BioHandle bio, ref IoRequest request)
     {
-        if (_queue.Submit(new ReadOnlySpan<BioHandle>(in bio)) == 1)
+        if (_queue.TrySubmit(bio))
         {
             request.Pending++;
             return Errno.Ok;

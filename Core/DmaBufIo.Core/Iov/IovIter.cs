@@ -31,10 +31,10 @@ public struct IovIter
     }
 
     /// <summary>What it goes over.</summary>
-    public IovKind Kind { get; }
+    public IovKind Kind { get; private set; }
 
     /// <summary><see cref="DmaDirection.FromDevice"/> for a read (memory is the destination), <see cref="DmaDirection.ToDevice"/> for a write.</summary>
-    public DmaDirection Direction { get; }
+    public DmaDirection Direction { get; private set; }
 
     /// <summary>Bytes from the start of the map, or of the current segment.</summary>
     public long Offset { get; private set; }
@@ -43,7 +43,7 @@ public struct IovIter
     public long Count { get; private set; }
 
     /// <summary>The map, for the kinds that go through one; else null.</summary>
-    public DmaMap? Map { get; }
+    public DmaMap? Map { get; private set; }
 
     /// <summary>Index of the current segment of a vector; 0 for the other kinds.</summary>
     public readonly int Segment => _segment;
@@ -56,6 +56,22 @@ public struct IovIter
     [Diagnostics.HotPath]
     public static IovIter ForMap(DmaMap map, long offset, long count, DmaDirection direction) =>
         new(IovKind.DmaBufMap, direction, null, offset, count, map);
+
+    /// <summary>Makes it one range of a map that <see cref="Bind"/> tells later. In place: a ring's request writes what is new and leaves what is there.</summary>
+    internal void SetRange(long offset, long count, DmaDirection direction)
+    {
+        Kind = IovKind.DmaBufMap;
+        Direction = direction;
+        Offset = offset;
+        Count = count;
+    }
+
+    /// <summary>The map of a range. Compared before it is stored: storing a reference costs more than a look.</summary>
+    internal void Bind(DmaMap map)
+    {
+        if (!ReferenceEquals(Map, map))
+            Map = map;
+    }
 
     /// <summary>Several ranges of one map (I6).</summary>
     /// <param name="map">The map; the caller holds a reference.</param>

@@ -103,16 +103,16 @@ public sealed partial class Ring
             _endedTags.Enqueue(registration.Tag);
     }
 
-    /// <summary>Clears what requests that have ended left behind of a registration (<see cref="RingRoots"/>). Looks at the whole table: registrations end seldom.</summary>
+    /// <summary>Clears what requests that have ended left behind of a registration (<see cref="RingRequest"/>). Looks at the whole table: registrations end seldom.</summary>
     private void Forget(Registration registration)
     {
-        foreach (ref RingRoots roots in _roots.AsSpan())
+        foreach (ref RingRequest request in _requests.AsSpan())
         {
-            if (ReferenceEquals(roots.Registration, registration))
-            {
-                roots.Registration = null;
-                roots.Map = null;
-            }
+            if (!ReferenceEquals(request.Registration, registration))
+                continue;
+            request.Registration = null;
+            if (request.State == RequestState.Free)
+                request.Iter = default;
         }
 
         _bios.Forget();

@@ -25,7 +25,10 @@ public sealed partial class Ring
     void IBioOwner.BiosEnded(ReadOnlySpan<BioHandle> bios)
     {
         // Requests that end one after the other mostly share their registration and their map: what they give back is given back at once.
-        var ends = default(EndRun);
+        Registration? registration = null;
+        DmaMap? map = null;
+        int count = 0;
+        long bytes = 0;
         foreach (BioHandle bio in bios)
         {
             ref Bio data = ref _bios[bio];
@@ -35,21 +38,29 @@ public sealed partial class Ring
                 request.Io.Transferred += data.Size;
             else if (request.Io.Status == Errno.Ok)
                 request.Io.Status = data.Status;
-            _bios.Release(bio);
             if (--request.Io.Pending != 0 || request.State != RequestState.Issued)
                 continue;
-            ref RingRoots roots = ref _roots[tag];
-            if (!ReferenceEquals(roots.Registration, ends.Registration) || !ReferenceEquals(roots.Map, ends.Map) || roots.Registration is null)
+            if (!ReferenceEquals(request.Registration, registration) || !ReferenceEquals(request.Iter.Map, map))
             {
-                Finish(ends);
-                ends = new EndRun { Registration = roots.Registration, Map = roots.Map, File = roots.Registration?.RingFile ?? FindFile(roots.File!)! };
+                if (count != 0)
+                    GiveBack(registration, map, count, bytes);
+                registration = request.Registration;
+                map = request.Iter.Map;
+                count = 0;
+                bytes = 0;
             }
 
-            ends.Count++;
+            bytes += request.Io.Transferred;
+            if (registration is null)
+                GiveBackFile(request.File!, request.Io.Transferred);
+            else
+                count++;
             Complete(tag, ref request);
         }
 
-        Finish(ends);
+        if (count != 0)
+            GiveBack(registration, map, count, bytes);
+        _bios.Release(bios);
     }
 
     void ISnapshotSource.Describe(SnapshotBuilder snapshot)
@@ -58,7 +69,7 @@ public sealed partial class Ring
         uint now = (uint)Environment.TickCount64;
         for (int i = 0; i < _requests.Length; i++)
         {
-            DmaMap? map = _requests[i].State is RequestState.Issued or RequestState.Partial ? _roots[i].Map : null;
+            DmaMap? map = _requests[i].State is RequestState.Issued or RequestState.Partial ? _requests[i].Iter.Map : null;
             if (map is null)
                 continue;
             var age = TimeSpan.FromMilliseconds(Math.Max(0, (int)(now - _requests[i].Since)));
@@ -124,10 +135,8 @@ public sealed partial class Ring
         _run = registration;
         _runMap = map;
         uint now = (uint)_context.Now;
-        DmaDirection direction = head.Direction;
         FileQueue queue = file.Queue;
         RingRequest[] requests = _requests;
-        RingRoots[] allRoots = _roots;
         int[] prepared = _prepared;
         long size = registration.Size;
         IoFile target = registration.File;
@@ -135,31 +144,29 @@ public sealed partial class Ring
         {
             int tag = prepared[at];
             ref RingRequest request = ref requests[tag];
-            ref RingRoots roots = ref allRoots[tag];
 
             // Range and file as in Check; a length of 0 is none of this way's business.
-            bool fits = (ulong)request.BufferOffset < (ulong)size && (ulong)(request.Length - 1) < (ulong)(size - request.BufferOffset);
-            if (!fits || !ReferenceEquals(roots.File, target) || request.Slot != slot || request.Operation != operation)
+            long offset = request.Iter.Offset;
+            bool fits = (ulong)offset < (ulong)size && (ulong)(request.Iter.Count - 1) < (ulong)(size - offset);
+            if (!fits || !ReferenceEquals(request.File, target) || request.Slot != slot || request.Operation != operation)
             {
                 EndRunEarly();
                 return at != first;
             }
 
             _preparedHead = at + 1;
-            if (!ReferenceEquals(roots.Registration, registration))
-                roots.Registration = registration;
-            if (!ReferenceEquals(roots.Map, map))
-                roots.Map = map;
+            if (!ReferenceEquals(request.Registration, registration))
+                request.Registration = registration;
+            request.Iter.Bind(map);
 
             // Issued, until the file says otherwise: a file that throws leaves a request that holds its reference.
             request.Since = now;
             request.State = RequestState.Issued;
-            var iter = IovIter.ForMap(map, request.BufferOffset, request.Length, direction);
             Errno status = operation == RingOperation.ReadFixed
-                ? queue.ReadIter(ref request.Io, ref iter)
-                : queue.WriteIter(ref request.Io, ref iter);
-            if (status != Errno.Ok || iter.Count != 0 || request.Io.Pending == 0)
-                Settle(tag, status, iter);
+                ? queue.ReadIter(ref request.Io, ref request.Iter)
+                : queue.WriteIter(ref request.Io, ref request.Iter);
+            if (status != Errno.Ok || request.Iter.Count != 0 || request.Io.Pending == 0)
+                Settle(tag, status);
         }
 
         _run = null;
@@ -183,11 +190,12 @@ public sealed partial class Ring
 
     /// <summary>Range, file, direction, in this order: a range error on a wrong file is the range error (R3).</summary>
     [Diagnostics.HotPath]
-    private static Errno Check(in RingRequest request, in RingRoots roots, Registration registration)
+    private static Errno Check(in RingRequest request, Registration registration)
     {
-        if ((ulong)request.BufferOffset > (ulong)registration.Size || (ulong)request.Length > (ulong)(registration.Size - request.BufferOffset))
+        long offset = request.Iter.Offset;
+        if (!request.IsVector && ((ulong)offset > (ulong)registration.Size || (ulong)request.Iter.Count > (ulong)(registration.Size - offset)))
             return Errno.EFAULT; // leaves the buffer, or wraps (R2)
-        if (!ReferenceEquals(registration.File, roots.File))
+        if (!ReferenceEquals(registration.File, request.File))
             return Errno.EBADF; // T13
         return (registration.Direction & request.Direction) != 0 ? Errno.Ok : Errno.EACCES; // T1
     }
@@ -196,25 +204,27 @@ public sealed partial class Ring
     private void StartOther(int tag, CancellationToken cancellationToken)
     {
         ref RingRequest request = ref _requests[tag];
-        ref RingRoots roots = ref _roots[tag];
-        roots.Registration = null;
-        roots.Map = null;
+        request.Since = (uint)_context.Now;
+        request.Registration = null;
         bool isFlush = request.Operation == RingOperation.Flush;
-        Errno status;
+        long length = request.Iter.Count;
+        Errno status = Errno.Ok;
         RingFile? file = null;
         if (isFlush)
         {
-            file = FindFile(roots.File!);
+            request.Iter = default;
+            file = FindFile(request.File!);
             status = file is null ? Errno.EBADF : Errno.Ok;
         }
         else if (_slots[request.Slot] is { } registration)
         {
-            status = request.IsVector ? CheckRanges(tag, registration.Size) : Errno.Ok;
+            if (request.IsVector)
+                status = CheckRanges(tag, registration.Size, out length);
             if (status == Errno.Ok)
-                status = Check(request, roots, registration);
+                status = Check(request, registration);
             if (status == Errno.Ok)
             {
-                roots.Registration = registration;
+                request.Registration = registration;
                 file = registration.RingFile;
             }
         }
@@ -223,18 +233,18 @@ public sealed partial class Ring
             status = Errno.EFAULT;
         }
 
-        if (status != Errno.Ok || (!isFlush && request.Length == 0))
+        if (status != Errno.Ok || (!isFlush && length == 0))
         {
             // Nothing counts it yet.
-            roots.Registration = null;
+            request.Registration = null;
             request.Io.Status = status;
             Complete(tag, ref request);
             return;
         }
 
         file!.InFlight++;
-        if (roots.Registration is not null)
-            roots.Registration.InFlight++;
+        if (request.Registration is not null)
+            request.Registration.InFlight++;
         if (isFlush)
             IssueFlush(tag);
         else
@@ -242,9 +252,9 @@ public sealed partial class Ring
     }
 
     [Diagnostics.HotPath]
-    private Errno CheckRanges(int tag, long size)
+    private Errno CheckRanges(int tag, long size, out long total)
     {
-        long total = 0;
+        total = 0;
         ReadOnlySpan<BufferRange> ranges;
         try
         {
@@ -262,17 +272,17 @@ public sealed partial class Ring
             total += range.Length;
         }
 
-        _requests[tag].Length = total;
         return Errno.Ok;
     }
 
     [Diagnostics.HotPath]
     private void IssueFlush(int tag)
     {
-        RingFile file = FindFile(_roots[tag].File!)!;
+        ref RingRequest request = ref _requests[tag];
+        RingFile file = FindFile(request.File!)!;
         file.IsTouched = true;
-        _requests[tag].State = RequestState.Issued;
-        Settle(tag, file.Queue.Fsync(ref _requests[tag].Io), default);
+        request.State = RequestState.Issued;
+        Settle(tag, file.Queue.Fsync(ref request.Io));
     }
 
     /// <summary>Takes the request's one map reference, if need be a new map's, and gives the request to its file. On return it is issued, in part or wholly, parked, or ended.</summary>
@@ -280,9 +290,7 @@ public sealed partial class Ring
     private void IssueSlow(int tag, bool isRetry, CancellationToken cancellationToken)
     {
         ref RingRequest request = ref _requests[tag];
-        ref RingRoots roots = ref _roots[tag];
-        roots.Map = null;
-        Registration registration = roots.Registration!;
+        Registration registration = request.Registration!;
         DmaMap? map = registration.Token.TryGetMap(_context);
         if (map is null)
         {
@@ -296,43 +304,45 @@ public sealed partial class Ring
 
             if (failed != Errno.Ok)
             {
+                request.Iter = default;
                 request.Io.Status = failed;
-                End(tag, ref request);
+                End(tag);
                 return;
             }
         }
 
-        roots.Map = map;
-        registration.RingFile.IsTouched = true;
-        IovIter iter = request.IsVector
+        // Nothing of it was issued: the iterator of a range stands at its start.
+        request.Iter = request.IsVector
             ? IovIter.ForMapRanges(map!, _ranges[tag], request.Direction)
-            : IovIter.ForMap(map!, request.BufferOffset, request.Length, request.Direction);
+            : IovIter.ForMap(map!, request.Iter.Offset, request.Iter.Count, request.Direction);
+        registration.RingFile.IsTouched = true;
         request.State = RequestState.Issued;
-        Settle(tag, GiveToFile(ref request, registration.RingFile, ref iter), iter);
+        Settle(tag, GiveToFile(ref request));
     }
 
     [Diagnostics.HotPath]
-    private static Errno GiveToFile(ref RingRequest request, RingFile file, ref IovIter iter) => request.Direction == DmaDirection.FromDevice
-        ? file.Queue.ReadIter(ref request.Io, ref iter)
-        : file.Queue.WriteIter(ref request.Io, ref iter);
+    private static Errno GiveToFile(ref RingRequest request) => request.Direction == DmaDirection.FromDevice
+        ? request.Registration!.RingFile.Queue.ReadIter(ref request.Io, ref request.Iter)
+        : request.Registration!.RingFile.Queue.WriteIter(ref request.Io, ref request.Iter);
 
     /// <summary>What a file or a driver threw. The request path does not throw: a request cut off here would keep its map's reference for ever (R4).</summary>
     [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void Fault(int tag, Exception exception)
     {
         ref RingRequest request = ref _requests[tag];
-        DmaBufIoDiagnostics.Report(new DriverFault($"{request.Operation} of {_roots[tag].File?.Name}", exception));
-        Settle(tag, Errno.EIO, default);
+        DmaBufIoDiagnostics.Report(new DriverFault($"{request.Operation} of {request.File?.Name}", exception));
+        Settle(tag, Errno.EIO);
     }
 
     [Diagnostics.HotPath]
-    private void Settle(int tag, Errno status, in IovIter rest)
+    private void Settle(int tag, Errno status)
     {
         ref RingRequest request = ref _requests[tag];
         if (status == Errno.EAGAIN && request.Io.Pending == 0 && request.Io.Transferred == 0 && request.State != RequestState.Partial)
         {
             // No room before the first bio: give the reference up and wait without it (T16).
-            DropMap(tag);
+            if (request.Iter.Map is { } map)
+                DmaBufToken.Drop(map, _context);
             request.State = RequestState.Parked;
             _parked.Add(tag);
             return;
@@ -341,18 +351,17 @@ public sealed partial class Ring
         bool error = status is not (Errno.Ok or Errno.EAGAIN);
         if (error && request.Io.Status == Errno.Ok)
             request.Io.Status = status;
-        if (!error && request.Io.Status == Errno.Ok && rest.Count > 0)
+        if (!error && request.Io.Status == Errno.Ok && request.Iter.Count > 0)
         {
             // The rest follows when bios have ended, with the same reference.
             request.State = RequestState.Partial;
-            _rests[tag] = rest;
             _partial.Add(tag);
             return;
         }
 
         request.State = RequestState.Issued;
         if (request.Io.Pending == 0)
-            End(tag, ref request);
+            End(tag);
     }
 
     /// <summary>The slow path sleeps: what was issued goes to the devices first, and the context is left so that others can reap it (T14, T15).</summary>
@@ -381,52 +390,51 @@ public sealed partial class Ring
     }
 
     /// <summary>Ends a request that is counted.</summary>
-    private void End(int tag, ref RingRequest request)
+    private void End(int tag)
     {
-        ref RingRoots roots = ref _roots[tag];
-        Registration? registration = roots.Registration;
+        ref RingRequest request = ref _requests[tag];
+        Registration? registration = request.Registration;
+        DmaMap? map = request.Iter.Map;
+        if (registration is null)
+            GiveBackFile(request.File!, request.Io.Transferred);
         Complete(tag, ref request);
-        Finish(new EndRun { Registration = registration, Map = roots.Map, File = registration?.RingFile ?? FindFile(roots.File!)!, Count = 1 });
+        if (registration is not null)
+            GiveBack(registration, map, 1, request.Io.Transferred);
     }
 
     /// <summary>
-    /// What requests that have ended held is given back. The order of T18: the device has completed and the driver has synced; now the maps' references;
-    /// the application sees the completions after that, when it reaps.
+    /// What requests that have ended held. The order of T18: the device has completed and the driver has synced; now the map's references; the application
+    /// sees the completions after that, when it reaps.
     /// </summary>
     [Diagnostics.HotPath]
-    private void Finish(in EndRun ends)
+    private void GiveBack(Registration? registration, DmaMap? map, int count, long bytes)
     {
-        if (ends.Count == 0)
-            return;
-        if (ends.Map is not null)
-            DmaBufToken.Drop(ends.Map, _context, ends.Count);
-        ends.File!.InFlight -= ends.Count;
-        Registration? registration = ends.Registration;
-        if (registration is not null && (registration.InFlight -= ends.Count) == 0 && registration.IsRemoved)
+        if (map is not null)
+            DmaBufToken.Drop(map, _context, count);
+        IoCounters counters = _context.Counters;
+        counters.Completed += count;
+        counters.Bytes += bytes;
+        registration!.RingFile.InFlight -= count;
+        if ((registration.InFlight -= count) == 0 && registration.IsRemoved)
             Finish(registration);
+    }
+
+    [Diagnostics.HotPath]
+    private void GiveBackFile(IoFile file, long bytes)
+    {
+        _context.Counters.Completed++;
+        _context.Counters.Bytes += bytes;
+        FindFile(file)!.InFlight--;
     }
 
     [Diagnostics.HotPath]
     private void Complete(int tag, ref RingRequest request)
     {
         request.State = RequestState.Free;
-        IoCounters counters = _context.Counters;
-        counters.Completed++;
-        counters.Bytes += request.Io.Transferred;
         if (request.Io.Status != Errno.Ok)
-            counters.Failed++;
+            _context.Counters.Failed++;
         _ended.Add(request.UserData, request.Io.Status, request.Io.Transferred);
         _free[_freeCount++] = tag;
-    }
-
-    /// <summary>Drops the request's reference, if it holds one.</summary>
-    [Diagnostics.HotPath]
-    private void DropMap(int tag)
-    {
-        // Left in its place, see RingRoots; the state says that it is not held any more.
-        DmaMap? map = _roots[tag].Map;
-        if (map is not null)
-            DmaBufToken.Drop(map, _context);
     }
 
     [Diagnostics.HotPath]
@@ -441,7 +449,7 @@ public sealed partial class Ring
         {
             int tag = _parked.Take();
             bool isFlush = _requests[tag].Operation == RingOperation.Flush;
-            RingFile file = isFlush ? FindFile(_roots[tag].File!)! : _roots[tag].Registration!.RingFile;
+            RingFile file = isFlush ? FindFile(_requests[tag].File!)! : _requests[tag].Registration!.RingFile;
             if (file.FullIn == _retries)
             {
                 _parked.Add(tag);
@@ -496,16 +504,14 @@ public sealed partial class Ring
             ref RingRequest request = ref _requests[tag];
             if (request.Io.Status != Errno.Ok)
             {
-                Settle(tag, request.Io.Status, default);
+                Settle(tag, request.Io.Status);
                 continue;
             }
 
-            RingFile file = _roots[tag].Registration!.RingFile;
-            file.IsTouched = true;
+            request.Registration!.RingFile.IsTouched = true;
             try
             {
-                Errno status = GiveToFile(ref request, file, ref _rests[tag]);
-                Settle(tag, status, _rests[tag]);
+                Settle(tag, GiveToFile(ref request));
             }
             catch (Exception e) when (e is not OutOfMemoryException)
             {
@@ -525,14 +531,5 @@ public sealed partial class Ring
                 _files[i].Queue.Commit();
             }
         }
-    }
-
-    /// <summary>Requests that ended one after the other with the same registration and map.</summary>
-    private struct EndRun
-    {
-        internal Registration? Registration;
-        internal DmaMap? Map;
-        internal RingFile? File;
-        internal int Count;
     }
 }

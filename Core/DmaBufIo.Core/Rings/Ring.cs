@@ -1,5 +1,6 @@
 using DmaBufIo.Block;
 using DmaBufIo.Diagnostics;
+using DmaBufIo.Dma;
 using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Io;
@@ -29,9 +30,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     private readonly IoContext _context;
     private readonly BioPool _bios;
     private readonly RingRequest[] _requests;
-    private readonly RingRoots[] _roots;
     private readonly ReadOnlyMemory<BufferRange>[] _ranges;
-    private readonly IovIter[] _rests; // of partial requests
     private readonly Registration?[] _slots; // and one more that is never filled, for slots outside the table
     private readonly List<RingFile> _files = [];
     private readonly int[] _free; // a stack: places used last are in the cache
@@ -61,9 +60,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         _bios = new BioPool(options.Bios);
         int owner = _bios.AddOwner(this);
         _requests = new RingRequest[options.Entries];
-        _roots = new RingRoots[options.Entries];
         _ranges = new ReadOnlyMemory<BufferRange>[options.Entries];
-        _rests = new IovIter[options.Entries];
         _slots = new Registration?[options.BufferSlots + 1];
         _free = new int[options.Entries];
         _prepared = new int[options.Entries];
@@ -263,15 +260,13 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         request.Io.Transferred = 0;
         request.Io.Pending = 0;
         request.Io.Status = Errno.Ok;
-        request.BufferOffset = bufferOffset;
-        request.Length = length;
+        request.Iter.SetRange(bufferOffset, length, ((int)operation & 1) != 0 ? DmaDirection.ToDevice : DmaDirection.FromDevice);
         request.UserData = userData;
         request.Slot = (ushort)Math.Min((uint)slot, (uint)_slots.Length - 1);
         request.Operation = operation;
         request.State = RequestState.Prepared;
-        ref RingRoots roots = ref _roots[tag];
-        if (!ReferenceEquals(roots.File, file))
-            roots.File = file;
+        if (!ReferenceEquals(request.File, file))
+            request.File = file;
         _prepared[_preparedTail++] = tag;
         return true;
     }

@@ -1,6 +1,6 @@
 using DmaBufIo.Dma;
 using DmaBufIo.Files;
-using DmaBufIo.Tokens;
+using DmaBufIo.Iov;
 
 namespace DmaBufIo.Rings;
 
@@ -32,13 +32,21 @@ internal enum RequestState : byte
     Issued,
 }
 
-/// <summary>One place of a ring's table: one cache line, without references.</summary>
+/// <summary>One place of a ring's table: two cache lines.</summary>
+/// <remarks>
+/// A store of a reference costs more than a look at what is there, and in a steady state it is there already: references are compared before they are stored
+/// and left behind when the request ends. What is stale is cleared where registrations end (<see cref="Ring"/>.Forget), so that nothing keeps a driver's
+/// types alive.
+/// </remarks>
 internal struct RingRequest
 {
     internal IoRequest Io;
-    internal long BufferOffset;
-    internal long Length;
+
+    /// <summary>The memory side: for a range, offset and count from the start; its map is the one that a partial or issued request holds a reference on.</summary>
+    internal IovIter Iter;
     internal ulong UserData;
+    internal IoFile? File;
+    internal Registration? Registration;
 
     /// <summary>Low half of the context's milliseconds when it was started.</summary>
     internal uint Since;
@@ -49,18 +57,4 @@ internal struct RingRequest
     internal readonly DmaDirection Direction => ((int)Operation & 1) != 0 ? DmaDirection.ToDevice : DmaDirection.FromDevice;
 
     internal readonly bool IsVector => ((int)Operation & 2) != 0;
-}
-
-/// <summary>The references of one place of a ring's table.</summary>
-/// <remarks>
-/// A store of a reference costs more than a look at what is there, and in a steady state it is there already: they are compared before they are stored
-/// and left behind when the request ends. What is stale is cleared where registrations end (<see cref="Ring"/>.Forget), so that nothing keeps a driver's types alive.
-/// </remarks>
-internal struct RingRoots
-{
-    internal IoFile? File;
-    internal Registration? Registration;
-
-    /// <summary>The map that a partial or issued request holds a reference on; null for those without a map.</summary>
-    internal DmaMap? Map;
 }

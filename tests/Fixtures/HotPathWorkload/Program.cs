@@ -51,12 +51,13 @@ internal static class Program
         waiting.RemoveAll(static m => m.Name == nameof(Mutants.NeverCalled));
         using var requests = new Requests();
         using var direct = new DirectCalls();
+        using var queue = new QueueCalls();
         long compiled = -1;
         int stable = 0;
         for (int window = 0; window < MostWindows && (waiting.Count > 0 || stable < StableWindows); window++)
         {
             for (int run = 0; run < Runs; run++)
-                RunAll(requests, direct);
+                RunAll(requests, direct, queue);
             waiting.RemoveAll(compilations.HasCode);
             long now = JitInfo.GetCompiledMethodCount();
             stable = now == compiled ? stable + 1 : 0;
@@ -67,11 +68,12 @@ internal static class Program
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static void RunAll(Requests requests, DirectCalls direct)
+    private static void RunAll(Requests requests, DirectCalls direct, QueueCalls queue)
     {
         requests.Run(Run);
         requests.Run(Run / 10, depth: 1);
         direct.Run(Run);
+        queue.Run(Run);
         _ = Mutants.Run(Run);
     }
 }

@@ -16,7 +16,7 @@ internal sealed partial class NvmeQueue
     private int _blockShift;
     private long _misaligned;
     private int _maxBytes;
-    private uint _namespaceId;
+    private ulong _namespaceBits;
     private bool _isReadOnly;
     private int _permitted;
 
@@ -28,7 +28,7 @@ internal sealed partial class NvmeQueue
         _blockShift = _namespace.BlockShift;
         _misaligned = _namespace.Limits.LogicalBlockSize - 1;
         _maxBytes = _namespace.Limits.MaxBytes;
-        _namespaceId = _namespace.Id;
+        _namespaceBits = (ulong)_namespace.Id << 32;
         _isReadOnly = _namespace.IsReadOnly;
 
         // By operation, for the common way: a space that is not coherent needs syncs, which are made on the other.
@@ -44,7 +44,7 @@ internal sealed partial class NvmeQueue
     private bool TrySubmitSmall(BioHandle handle)
     {
         ref readonly Bio bio = ref _bios[handle];
-        if (_bios.BackingOf(handle) is not NvmeDmaMap map || bio.Operation > BioOperation.Write)
+        if (_state != QueueState.Live || _bios.BackingOf(handle) is not NvmeDmaMap map || bio.Operation > BioOperation.Write)
             return false;
         long size = bio.Size;
         long offset = bio.Offset;
@@ -66,8 +66,10 @@ internal sealed partial class NvmeQueue
     /// <summary>Takes a bio; one that fails at once ends here.</summary>
     /// <returns>False: there is no room.</returns>
     [Diagnostics.HotPath]
-    private bool TrySubmit(BioHandle handle)
+    private bool TrySubmitAny(BioHandle handle)
     {
+        if (_state != QueueState.Live)
+            return SubmitStopped(handle);
         // There is one submission entry more than there are tags, and a completed command's entry was fetched before it was executed: a free tag is a
         // free entry, and the head that completions report need not be looked at.
         if (!_tags.TryTake(out int tag))
@@ -113,17 +115,14 @@ internal sealed partial class NvmeQueue
     {
         int tail = _tail;
         ref NvmeCommand command = ref _submission[tail];
-        command.Dword0 = opcode | ((uint)tag << 16);
-        command.NamespaceId = _namespaceId;
+        command.Dwords01 = opcode | ((uint)tag << 16) | _namespaceBits;
         command.Prp1 = prp1;
         command.Prp2 = prp2;
         command.StartingLba = firstBlock;
         command.Dword12 = lastBlock;
         _tail = tail + 1 == _entries ? 0 : tail + 1;
         ref Tracker tracker = ref _tags[tag];
-        tracker.Bio = handle.Index;
-        tracker.HasOwnRange = ownRange;
-        tracker.StartedAt = _context.Now;
+        tracker = new Tracker(handle.Index, ownRange, (uint)_context.Now);
     }
 
     // The limits that callers promised to obey (B3). A command that breaks them would move other bytes than were asked for.
@@ -208,7 +207,7 @@ internal sealed partial class NvmeQueue
         var handle = new BioHandle(tracker.Bio);
         if (tracker.HasOwnRange | !_isCoherent)
             GiveBack(handle, tag, tracker.HasOwnRange);
-        tracker.Bio = -1;
+        tracker = Tracker.Free;
         _tags.Return(tag);
         _bios.End(handle, status);
     }

@@ -97,13 +97,15 @@ internal sealed partial class NvmeQueue : BlockQueue
     [Diagnostics.HotPath]
     public override int Submit(ReadOnlySpan<BioHandle> bios)
     {
-        if (_state != QueueState.Live)
-            return SubmitStopped(bios);
         int taken = 0;
-        while (taken < bios.Length && (TrySubmitSmall(bios[taken]) || TrySubmit(bios[taken])))
+        while (taken < bios.Length && TrySubmit(bios[taken]))
             taken++;
         return taken;
     }
+
+    /// <inheritdoc/>
+    [Diagnostics.HotPath]
+    public override bool TrySubmit(BioHandle bio) => TrySubmitSmall(bio) || TrySubmitAny(bio);
 
     /// <inheritdoc/>
     [Diagnostics.HotPath]
