@@ -66,6 +66,7 @@ public struct Bio
 
     /// <summary>Moves the start forward by whole sectors (B2): sector, offset and size together.</summary>
     /// <param name="bytes">A multiple of 512, at most <see cref="Size"/>.</param>
+    [Diagnostics.HotPath]
     public void Advance(long bytes)
     {
         Sector += bytes >> 9;

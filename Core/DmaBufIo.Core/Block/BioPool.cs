@@ -67,6 +67,7 @@ public sealed class BioPool : IDisposable
 
     /// <summary>A bio.</summary>
     /// <param name="bio">The handle.</param>
+    [Diagnostics.HotPath]
     public ref Bio this[BioHandle bio] => ref _bios[bio.Index];
 
     /// <summary>Adds an owner.</summary>
@@ -88,6 +89,7 @@ public sealed class BioPool : IDisposable
     /// <param name="owner">Who is told when it ends; may be set later (<see cref="Bio.Owner"/>).</param>
     /// <param name="cookie">The owner's value.</param>
     /// <returns>False when none is free.</returns>
+    [Diagnostics.HotPath]
     public bool TryAllocate(BioOperation operation, DmaMap map, long offset, long size, long sector, out BioHandle bio, int owner = 0, long cookie = 0) =>
         TryTake(operation, BioBacking.Map, map, offset, size, sector, owner, cookie, out bio);
 
@@ -99,6 +101,7 @@ public sealed class BioPool : IDisposable
     /// <param name="owner">Who is told when it ends; may be set later (<see cref="Bio.Owner"/>).</param>
     /// <param name="cookie">The owner's value.</param>
     /// <returns>False when none is free.</returns>
+    [Diagnostics.HotPath]
     public bool TryAllocate(BioOperation operation, in MemoryRange memory, long sector, out BioHandle bio, int owner = 0, long cookie = 0) =>
         TryTake(operation, BioBacking.Pages, memory.Region, memory.Offset, memory.Length, sector, owner, cookie, out bio);
 
@@ -107,6 +110,7 @@ public sealed class BioPool : IDisposable
     /// <param name="owner">Who is told when it ends.</param>
     /// <param name="cookie">The owner's value.</param>
     /// <returns>False when none is free.</returns>
+    [Diagnostics.HotPath]
     public bool TryAllocateFlush(out BioHandle bio, int owner = 0, long cookie = 0) =>
         TryTake(BioOperation.Flush, BioBacking.None, null, 0, 0, 0, owner, cookie, out bio);
 
@@ -114,6 +118,7 @@ public sealed class BioPool : IDisposable
     /// <param name="source">The bio to copy.</param>
     /// <param name="bio">The copy.</param>
     /// <returns>False when none is free.</returns>
+    [Diagnostics.HotPath]
     public bool TryClone(BioHandle source, out BioHandle bio)
     {
         ref readonly Bio original = ref _bios[source.Index];
@@ -122,24 +127,29 @@ public sealed class BioPool : IDisposable
 
     /// <summary>What a bio is backed by: a <see cref="DmaMap"/>, a <see cref="MemoryRegion"/>, or null.</summary>
     /// <param name="bio">A bio that was taken and not given back.</param>
+    [Diagnostics.HotPath]
     public object? BackingOf(BioHandle bio) => _roots[bio.Index].Backing;
 
     /// <summary>The map of a map-backed bio.</summary>
     /// <param name="bio">A bio that was taken and not given back.</param>
     /// <returns>Null when it is backed by something else.</returns>
+    [Diagnostics.HotPath]
     public DmaMap? MapOf(BioHandle bio) => _roots[bio.Index].Backing as DmaMap;
 
     /// <summary>The memory region of a page-backed bio.</summary>
     /// <param name="bio">A bio that was taken and not given back.</param>
     /// <returns>Null when it is backed by something else.</returns>
+    [Diagnostics.HotPath]
     public MemoryRegion? RegionOf(BioHandle bio) => _roots[bio.Index].Backing as MemoryRegion;
 
     /// <summary>Gives a bio back.</summary>
     /// <param name="bio">A bio that was taken and not given back.</param>
+    [Diagnostics.HotPath]
     public void Release(BioHandle bio) => _free[_freeCount++] = bio;
 
     /// <summary>Gives several back.</summary>
     /// <param name="bios">Bios that were taken and not given back.</param>
+    [Diagnostics.HotPath]
     public void Release(ReadOnlySpan<BioHandle> bios)
     {
         bios.CopyTo(_free.AsSpan(_freeCount));
@@ -156,6 +166,7 @@ public sealed class BioPool : IDisposable
     /// <summary>A bio has ended: its owner is told by the next <see cref="Dispatch"/>. Called by drivers, once per bio they accepted.</summary>
     /// <param name="bio">The bio.</param>
     /// <param name="status">How.</param>
+    [Diagnostics.HotPath]
     public void End(BioHandle bio, Errno status)
     {
         _bios[bio.Index].Status = status;
@@ -164,6 +175,7 @@ public sealed class BioPool : IDisposable
 
     /// <summary>Tells the owners of all bios that have ended, also of those that end meanwhile.</summary>
     /// <returns>How many.</returns>
+    [Diagnostics.HotPath]
     public int Dispatch()
     {
         // From within an owner it would turn the arrays that the outer call is going through; that one goes on until nothing is left.
@@ -191,6 +203,7 @@ public sealed class BioPool : IDisposable
     /// <summary>Frees the memory. Every bio was given back.</summary>
     public void Dispose() => _memory.Dispose();
 
+    [Diagnostics.HotPath]
     private void TellOwners(ReadOnlySpan<BioHandle> ended)
     {
         try
@@ -213,6 +226,7 @@ public sealed class BioPool : IDisposable
         }
     }
 
+    [Diagnostics.HotPath]
     private bool TryTake(BioOperation operation, BioBacking kind, object? backing, long offset, long size, long sector, int owner, long cookie, out BioHandle bio)
     {
         int left = _freeCount - 1;

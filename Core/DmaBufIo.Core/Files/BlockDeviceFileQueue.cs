@@ -34,6 +34,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         _readOnly = file.Flags.HasFlag(OpenFlags.ReadOnly);
     }
 
+    [Diagnostics.HotPath]
     public override Errno ReadIter(ref IoRequest request, ref IovIter iter)
     {
         Errno status = Check(request, iter);
@@ -47,6 +48,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         return iter.Count == 0 ? Errno.Ok : Issue(BioOperation.Read, ref request, ref iter);
     }
 
+    [Diagnostics.HotPath]
     public override Errno WriteIter(ref IoRequest request, ref IovIter iter)
     {
         Errno status = Check(request, iter);
@@ -66,6 +68,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
     // The common requests: those that keep all rules and fit one bio each. The first that does not goes the other way, which looks at the rules one after
     // the other. Bios are gathered while the device has room for certain, and given to it in one go.
+    [Diagnostics.HotPath]
     public override int IssueRanges(bool isWrite, DmaMap map, Span<IoRequest> requests, ReadOnlySpan<int> tags)
     {
         if ((_file.Flags & OpenFlags.Direct) == 0 || (isWrite && (_readOnly || _device.IsReadOnly)))
@@ -107,6 +110,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         return issued;
     }
 
+    [Diagnostics.HotPath]
     public override Errno Fsync(ref IoRequest request)
     {
         if (!_bios.TryAllocateFlush(out BioHandle bio, request.BioOwner, request.Tag))
@@ -114,12 +118,15 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         return Submit(bio, ref request);
     }
 
+    [Diagnostics.HotPath]
     public override void Commit() => _queue.Commit();
 
+    [Diagnostics.HotPath]
     public override int Poll(int max) => _queue.Poll(max);
 
     public override void Dispose() => _queue.Dispose();
 
+    [Diagnostics.HotPath]
     private Errno Check(in IoRequest request, in IovIter iter)
     {
         // Looked at again for every request: the flag may have been cleared since the buffer was registered (B5).
@@ -151,6 +158,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         return Errno.Ok;
     }
 
+    [Diagnostics.HotPath]
     private Errno Issue(BioOperation operation, ref IoRequest request, ref IovIter iter)
     {
         DmaMap? map = iter.Map;
@@ -177,6 +185,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         return Errno.Ok;
     }
 
+    [Diagnostics.HotPath]
     private Errno Submit(BioHandle bio, ref IoRequest request)
     {
         if (Submit(new ReadOnlySpan<BioHandle>(in bio)) == 1)
@@ -189,6 +198,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         return Errno.EAGAIN;
     }
 
+    [Diagnostics.HotPath]
     private int Submit(ReadOnlySpan<BioHandle> bios)
     {
         try
@@ -205,6 +215,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         }
     }
 
+    [Diagnostics.HotPath]
     private static (long Offset, long Length) Piece(in IovIter iter)
     {
         if (iter.IsAny(IovKind.BioVec))

@@ -56,6 +56,7 @@ public sealed class IoContext : IDisposable
 
     /// <summary>Begins a batch of the owner. Plain store, plain load; sleeps only when a visitor is working the context.</summary>
     /// <exception cref="InvalidOperationException">Another thread is inside: a context is used by one thread at a time.</exception>
+    [Diagnostics.HotPath]
     public void Enter()
     {
         if (SchedulePoint.Enabled)
@@ -71,6 +72,7 @@ public sealed class IoContext : IDisposable
     }
 
     /// <summary>Ends a batch of the owner, or interrupts it before something that may sleep.</summary>
+    [Diagnostics.HotPath]
     public void Leave()
     {
         if (SchedulePoint.Enabled)
@@ -156,6 +158,7 @@ public sealed class IoContext : IDisposable
         }
     }
 
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void EnterSlow()
     {
         while (_visiting)

@@ -53,6 +53,7 @@ public struct IovIter
     /// <param name="offset">First byte in the buffer.</param>
     /// <param name="count">Bytes.</param>
     /// <param name="direction">Read or write.</param>
+    [Diagnostics.HotPath]
     public static IovIter ForMap(DmaMap map, long offset, long count, DmaDirection direction) =>
         new(IovKind.DmaBufMap, direction, null, offset, count, map);
 
@@ -83,6 +84,7 @@ public struct IovIter
     /// <param name="map">The map; the caller holds a reference.</param>
     /// <param name="ranges">The ranges in order; not copied, left alone until the request has ended.</param>
     /// <param name="direction">Read or write.</param>
+    [Diagnostics.HotPath]
     public static IovIter ForMapRanges(DmaMap map, ReadOnlyMemory<BufferRange> ranges, DmaDirection direction)
     {
         long count = 0;
@@ -125,9 +127,11 @@ public struct IovIter
 
     /// <summary>True when it is any of the kinds in the mask (I1).</summary>
     /// <param name="kinds">The kinds.</param>
+    [Diagnostics.HotPath]
     public readonly bool IsAny(IovKind kinds) => (Kind & kinds) != 0;
 
     /// <summary>The range of the map that is contiguous from here on: offset in the buffer and bytes. For the kinds that go through a map.</summary>
+    [Diagnostics.HotPath]
     public readonly BufferRange CurrentRange
     {
         get
@@ -140,6 +144,7 @@ public struct IovIter
     }
 
     /// <summary>The piece of a memory region that is contiguous from here on. For <see cref="IovKind.BioVec"/>.</summary>
+    [Diagnostics.HotPath]
     public readonly MemoryRange CurrentMemory
     {
         get
@@ -152,6 +157,7 @@ public struct IovIter
     /// <summary>Moves on.</summary>
     /// <param name="bytes">How far, 0 or more.</param>
     /// <returns><c>Ok</c>, or <c>EINVAL</c> when it would go past the end: then nothing has moved (I2).</returns>
+    [Diagnostics.HotPath]
     public Errno Advance(long bytes)
     {
         if ((ulong)bytes > (ulong)Count)
@@ -195,6 +201,7 @@ public struct IovIter
 
     /// <summary>Drops bytes at the end.</summary>
     /// <param name="count">At most this many are left.</param>
+    [Diagnostics.HotPath]
     public void Truncate(long count) => Count = Math.Min(Count, Math.Max(0, count));
 
     /// <summary>
@@ -325,6 +332,7 @@ public struct IovIter
         return segment.Length <= Count ? segment : segment[..(int)Count];
     }
 
+    [Diagnostics.HotPath]
     private readonly long SegmentLength(int segment) => _source switch
     {
         null => _ranges.Span[segment].Length,
@@ -332,6 +340,7 @@ public struct IovIter
         _ => ((Memory<byte>[])_source!)[segment].Length,
     };
 
+    [Diagnostics.HotPath]
     private void SkipEmpty()
     {
         while (Count > 0 && Offset >= SegmentLength(_segment))

@@ -18,6 +18,7 @@ public readonly unsafe struct NativeView<T>
 
     /// <summary>One of them.</summary>
     /// <param name="index">From 0.</param>
+    [Diagnostics.HotPath]
     public ref T this[int index]
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -13,6 +13,7 @@ internal sealed class CompletionQueue
 
     internal int Count => _count;
 
+    [Diagnostics.HotPath]
     internal void Add(ulong userData, Errors.Errno status, long bytes)
     {
         RingCompletion[] items = _items;
@@ -20,6 +21,7 @@ internal sealed class CompletionQueue
     }
 
     /// <summary>Takes as many as there are and fit.</summary>
+    [Diagnostics.HotPath]
     internal int Take(Span<RingCompletion> completions)
     {
         int taken = Math.Min(completions.Length, _count);

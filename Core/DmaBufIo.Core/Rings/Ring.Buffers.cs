@@ -94,6 +94,7 @@ public sealed partial class Ring
     }
 
     /// <summary>The last request of a removed registration has ended; it may be running in completion context, so workers do the rest (T10).</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void Finish(Registration registration)
     {
         Forget(registration);
@@ -155,6 +156,7 @@ public sealed partial class Ring
         }
     }
 
+    [Diagnostics.HotPath]
     private RingFile? FindFile(IoFile file)
     {
         foreach (RingFile known in _files)

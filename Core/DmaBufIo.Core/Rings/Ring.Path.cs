@@ -21,6 +21,7 @@ public sealed partial class Ring
 
     void IBioOwner.BioEnded(BioHandle bio) => ((IBioOwner)this).BiosEnded(new ReadOnlySpan<BioHandle>(in bio));
 
+    [Diagnostics.HotPath]
     void IBioOwner.BiosEnded(ReadOnlySpan<BioHandle> bios)
     {
         // Requests that end one after the other mostly share their registration and their map: what they give back is given back at once.
@@ -92,6 +93,7 @@ public sealed partial class Ring
         }
     }
 
+    [Diagnostics.HotPath]
     private void StartPrepared(CancellationToken cancellationToken)
     {
         _context.Counters.Requests += _preparedTail - _preparedHead;
@@ -126,6 +128,7 @@ public sealed partial class Ring
     /// above all before anything sleeps (T15, T16).
     /// </remarks>
     /// <returns>False when the next request cannot go this way; nothing is held for it.</returns>
+    [Diagnostics.HotPath]
     private bool StartRun()
     {
         ReadOnlySpan<int> tags = _prepared.AsSpan(_preparedHead, _preparedTail - _preparedHead);
@@ -162,6 +165,7 @@ public sealed partial class Ring
 
     /// <summary>Looks at prepared requests up to the first that is different, and makes them ready to be issued.</summary>
     /// <returns>How many.</returns>
+    [Diagnostics.HotPath]
     private int BindRun(ReadOnlySpan<int> tags, Registration registration, DmaMap map, uint kind)
     {
         uint now = (uint)_context.Now;
@@ -208,6 +212,7 @@ public sealed partial class Ring
     }
 
     /// <summary>Range, file, direction, in this order: a range error on a wrong file is the range error (R3).</summary>
+    [Diagnostics.HotPath]
     private static Errno Check(in RingRequest request, in IovIter iter, Registration registration)
     {
         long offset = iter.Offset;
@@ -218,6 +223,7 @@ public sealed partial class Ring
         return (registration.Direction & request.Direction) != 0 ? Errno.Ok : Errno.EACCES; // T1
     }
 
+    [Diagnostics.HotPath]
     private void StartOther(int tag, CancellationToken cancellationToken)
     {
         ref RingRequest request = ref _requests[tag];
@@ -268,6 +274,7 @@ public sealed partial class Ring
             IssueSlow(tag, isRetry: false, cancellationToken);
     }
 
+    [Diagnostics.HotPath]
     private Errno CheckRanges(int tag, long size, out long total)
     {
         total = 0;
@@ -291,6 +298,7 @@ public sealed partial class Ring
         return Errno.Ok;
     }
 
+    [Diagnostics.HotPath]
     private void IssueFlush(int tag)
     {
         ref RingRequest request = ref _requests[tag];
@@ -301,6 +309,7 @@ public sealed partial class Ring
     }
 
     /// <summary>Takes the request's one map reference, if need be a new map's, and gives the request to its file. On return it is issued, in part or wholly, parked, or ended.</summary>
+    [Diagnostics.HotPath]
     private void IssueSlow(int tag, bool isRetry, CancellationToken cancellationToken)
     {
         ref RingRequest request = ref _requests[tag];
@@ -335,6 +344,7 @@ public sealed partial class Ring
         Settle(tag, GiveToFile(tag));
     }
 
+    [Diagnostics.HotPath]
     private Errno GiveToFile(int tag)
     {
         ref IoRequest io = ref _ios[tag];
@@ -343,6 +353,7 @@ public sealed partial class Ring
     }
 
     /// <summary>What a file or a driver threw. The request path does not throw: a request cut off here would keep its map's reference for ever (R4).</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void Fault(int tag, Exception exception)
     {
         ref RingRequest request = ref _requests[tag];
@@ -350,6 +361,7 @@ public sealed partial class Ring
         Settle(tag, Errno.EIO);
     }
 
+    [Diagnostics.HotPath]
     private void Settle(int tag, Errno status)
     {
         ref RingRequest request = ref _requests[tag];
@@ -381,6 +393,7 @@ public sealed partial class Ring
     }
 
     /// <summary>The slow path sleeps: what was issued goes to the devices first, and the context is left so that others can reap it (T14, T15).</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private Errno GetMapSlow(DmaBufToken token, out DmaMap? map, CancellationToken cancellationToken)
     {
         map = null;
@@ -422,6 +435,7 @@ public sealed partial class Ring
     /// What requests that have ended held. The order of T18: the device has completed and the driver has synced; now the map's references; the application
     /// sees the completions after that, when it reaps.
     /// </summary>
+    [Diagnostics.HotPath]
     private void GiveBack(Registration? registration, DmaMap? map, int count, long bytes)
     {
         if (map is not null)
@@ -434,6 +448,7 @@ public sealed partial class Ring
             Finish(registration);
     }
 
+    [Diagnostics.HotPath]
     private void GiveBackFile(IoFile file, long bytes)
     {
         _context.Counters.Completed++;
@@ -450,6 +465,7 @@ public sealed partial class Ring
         _free[_freeCount++] = tag;
     }
 
+    [Diagnostics.HotPath]
     private void RetryParked(CancellationToken cancellationToken)
     {
         _roomMade = false;
@@ -487,6 +503,7 @@ public sealed partial class Ring
         }
     }
 
+    [Diagnostics.HotPath]
     private int PollFiles()
     {
         int count = 0;
@@ -506,6 +523,7 @@ public sealed partial class Ring
         return count;
     }
 
+    [Diagnostics.HotPath]
     private void ContinuePartial()
     {
         for (int i = _partial.Count; i > 0; i--)
@@ -530,6 +548,7 @@ public sealed partial class Ring
         }
     }
 
+    [Diagnostics.HotPath]
     private void Commit()
     {
         for (int i = 0; i < _files.Count; i++)

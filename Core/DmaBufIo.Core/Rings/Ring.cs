@@ -103,6 +103,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="fileOffset">First byte in the file, a multiple of its block.</param>
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full: submit and reap first.</returns>
+    [Diagnostics.HotPath]
     public bool TryReadFixed(IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData) =>
         TryPrepare(RingOperation.ReadFixed, file, slot, bufferOffset, length, fileOffset, userData);
 
@@ -113,6 +114,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="length">Bytes.</param>
     /// <param name="fileOffset">First byte in the file.</param>
     /// <param name="userData">Comes back with the completion.</param>
+    [Diagnostics.HotPath]
     public bool TryWriteFixed(IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData) =>
         TryPrepare(RingOperation.WriteFixed, file, slot, bufferOffset, length, fileOffset, userData);
 
@@ -123,6 +125,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="fileOffset">First byte in the file.</param>
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
+    [Diagnostics.HotPath]
     public bool TryReadFixedVector(IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData) =>
         TryPrepareVector(RingOperation.ReadFixedVector, file, slot, ranges, fileOffset, userData);
 
@@ -133,6 +136,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="fileOffset">First byte in the file.</param>
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
+    [Diagnostics.HotPath]
     public bool TryWriteFixedVector(IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData) =>
         TryPrepareVector(RingOperation.WriteFixedVector, file, slot, ranges, fileOffset, userData);
 
@@ -140,11 +144,13 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="file">The file.</param>
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
+    [Diagnostics.HotPath]
     public bool TryFlush(IoFile file, ulong userData) => TryPrepare(RingOperation.Flush, file, -1, 0, 0, 0, userData);
 
     /// <summary>Submits everything prepared, and again what was sent back. May sleep where a map must be made, unless the ring is made with <see cref="RingOptions.NoWait"/>.</summary>
     /// <param name="cancellationToken">Interrupts a wait for a map: that request then ends with <c>EINTR</c>.</param>
     /// <returns>How many prepared requests were taken: all of them.</returns>
+    [Diagnostics.HotPath]
     public int Submit(CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
@@ -168,6 +174,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <summary>Looks at the devices once and hands out completions.</summary>
     /// <param name="completions">Where they go.</param>
     /// <returns>How many.</returns>
+    [Diagnostics.HotPath]
     public int Reap(Span<RingCompletion> completions) => Reap(completions, 0);
 
     /// <summary>Hands out completions, looking at the devices until there are enough. May sleep, like <see cref="Submit"/>, to issue again what was sent back.</summary>
@@ -175,6 +182,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="minimum">Waits for so many, as far as that many are in flight.</param>
     /// <param name="cancellationToken">Ends the wait: what there is is handed out.</param>
     /// <returns>How many.</returns>
+    [Diagnostics.HotPath]
     public int Reap(Span<RingCompletion> completions, int minimum, CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
@@ -240,6 +248,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         _bios.Dispose();
     }
 
+    [Diagnostics.HotPath]
     private bool TryPrepare(RingOperation operation, IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData)
     {
         int left = _freeCount - 1;
@@ -262,6 +271,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         return true;
     }
 
+    [Diagnostics.HotPath]
     private bool TryPrepareVector(RingOperation operation, IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData)
     {
         if (!TryPrepare(operation, file, slot, 0, 0, fileOffset, userData))
@@ -270,12 +280,14 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         return true;
     }
 
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private bool Refuse()
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         return false;
     }
 
+    [Diagnostics.HotPath]
     private int TakeEnded(Span<RingCompletion> completions)
     {
         int count = _ended.Take(completions);

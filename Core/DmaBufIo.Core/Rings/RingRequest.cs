@@ -69,7 +69,9 @@ internal struct RingRequest
 
     internal readonly bool IsVector => ((int)Operation & 2) != 0;
 
+    [Diagnostics.HotPath]
     internal void Prepare(int slot, RingOperation operation) => _header = (uint)slot | ((ulong)operation << 16) | ((ulong)RequestState.Prepared << 24);
 
+    [Diagnostics.HotPath]
     internal void Issue(uint kind, uint now) => _header = kind | ((ulong)RequestState.Issued << 24) | ((ulong)now << 32);
 }

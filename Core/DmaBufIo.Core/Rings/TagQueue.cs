@@ -8,12 +8,14 @@ internal sealed class TagQueue(int capacity)
 
     internal int Count { get; private set; }
 
+    [Diagnostics.HotPath]
     internal void Add(int tag)
     {
         int tail = _head + Count++;
         _tags[tail >= _tags.Length ? tail - _tags.Length : tail] = tag;
     }
 
+    [Diagnostics.HotPath]
     internal int Take()
     {
         int tag = _tags[_head];

@@ -24,8 +24,10 @@ public static class NoSleepContext
             Refuse(primitive);
     }
 
+    [Diagnostics.HotPath]
     internal static void Enter() => s_depth++;
 
+    [Diagnostics.HotPath]
     internal static void Leave() => s_depth--;
 
     private static void Refuse(string primitive) => throw new DmaBufIoException(

@@ -83,6 +83,7 @@ public sealed class RequestGate
     /// <param name="slot">The context's slot; the caller owns the context.</param>
     /// <param name="count">How many references, one for each request of a batch (T16).</param>
     /// <returns>False when the gate was killed (T7): then none was taken.</returns>
+    [Diagnostics.HotPath]
     public bool TryEnter(int slot, int count = 1)
     {
         if (SchedulePoint.Enabled)
@@ -102,6 +103,7 @@ public sealed class RequestGate
     /// <summary>Drops a reference, in the slot in which it was taken. Hot path like <see cref="TryEnter"/>.</summary>
     /// <param name="slot">The slot given to <see cref="TryEnter"/>; the caller owns that context.</param>
     /// <param name="count">How many references.</param>
+    [Diagnostics.HotPath]
     public void Exit(int slot, int count = 1)
     {
         if (SchedulePoint.Enabled)
@@ -110,14 +112,12 @@ public sealed class RequestGate
         long[] counts = _counts;
         if ((uint)index >= (uint)counts.Length)
         {
-            Interlocked.Add(ref _overflow, -count);
-        }
-        else
-        {
-            Debug.Assert(counts[index] >= count, "A reference is dropped in the slot in which it was taken.");
-            Volatile.Write(ref counts[index], counts[index] - count);
+            ExitShared(count);
+            return;
         }
 
+        Debug.Assert(counts[index] >= count, "A reference is dropped in the slot in which it was taken.");
+        Volatile.Write(ref counts[index], counts[index] - count);
         if (SchedulePoint.Enabled)
             SchedulePoint.Reach(StepKind.GateExit, _number, writes: false);
         if (_killed)
@@ -171,6 +171,7 @@ public sealed class RequestGate
     internal Errno WaitDrained(ref PollingWait wait, CancellationToken cancellationToken) =>
         wait.Pause(_drainWaiters, () => _drained, cancellationToken);
 
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private bool TryEnterShared(int count)
     {
         Interlocked.Add(ref _overflow, count);
@@ -181,6 +182,16 @@ public sealed class RequestGate
         return false;
     }
 
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
+    private void ExitShared(int count)
+    {
+        Interlocked.Add(ref _overflow, -count);
+        if (SchedulePoint.Enabled)
+            SchedulePoint.Reach(StepKind.GateExit, _number, writes: false);
+        if (_killed)
+            Settle();
+    }
+
     private bool BackOut(int slot, int count)
     {
         Exit(slot, count);
@@ -188,6 +199,7 @@ public sealed class RequestGate
     }
 
     // Runs on whoever left a killed gate, and on the killer.
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void Settle()
     {
         bool drained;

@@ -72,6 +72,7 @@ public sealed class WaitQueue
     }
 
     /// <summary>Lets every waiter test its condition again. Call it after the state has changed. Allocates nothing; callable from completion context.</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     public void WakeAll()
     {
         if (SchedulePoint.Enabled)

@@ -143,6 +143,7 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
     /// <param name="context">The caller's context, entered.</param>
     /// <param name="count">How many references: one for each request of a batch (T16).</param>
     /// <returns>The map with that many references, dropped by <see cref="Drop"/>; null when there is no live map (T7).</returns>
+    [Diagnostics.HotPath]
     public DmaMap? TryGetMap(IoContext context, int count = 1)
     {
         DmaMap? map = Volatile.Read(ref _live);
@@ -153,6 +154,7 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
     /// <param name="map">The map.</param>
     /// <param name="context">The context with which the reference was taken, entered or visited by the caller.</param>
     /// <param name="count">How many references.</param>
+    [Diagnostics.HotPath]
     public static void Drop(DmaMap map, IoContext context, int count = 1) => map.Gate.Exit(context.Slot, count);
 
     /// <inheritdoc/>

@@ -27,6 +27,7 @@ internal sealed partial class NvmeController
     internal DmaBufIoException? Failure { get; private set; }
 
     /// <summary>A queue has found that the controller does not do its work. Callable on the request path: a worker sees to it.</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     internal void RequestRecovery()
     {
         Volatile.Write(ref _recoveryFor, Resets);

@@ -23,6 +23,7 @@ internal readonly unsafe struct DeviceMemory<T>
     }
 
     /// <summary>One entry.</summary>
+    [Diagnostics.HotPath]
     internal ref T this[int index]
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -35,6 +36,7 @@ internal readonly unsafe struct DeviceMemory<T>
     }
 
     /// <summary>Some entries.</summary>
+    [Diagnostics.HotPath]
     internal Span<T> Slice(int start, int count)
     {
         if ((uint)start > (uint)_count || (uint)count > (uint)(_count - start))

@@ -45,6 +45,7 @@ public static class PrpList
     /// <param name="listAddress">Its device address, qword aligned.</param>
     /// <returns>PRP1 and PRP2. Entries are written in host byte order, which is the device's on the hosts that the driver
     /// accepts.</returns>
+    [Diagnostics.HotPath]
     public static PrpEntries Build(ReadOnlySpan<ulong> pages, int pageShift, long offset, int length, Span<ulong> list, ulong listAddress)
     {
         int pageSize = 1 << pageShift;
@@ -61,6 +62,7 @@ public static class PrpList
         return new PrpEntries(prp1, listAddress);
     }
 
+    [Diagnostics.HotPath]
     private static void WriteList(ReadOnlySpan<ulong> entries, int pageSize, Span<ulong> list, ulong address)
     {
         // The first page of a list may begin inside a page; it ends with that page (P7).

@@ -69,6 +69,7 @@ internal sealed partial class NvmeQueue
     /// <inheritdoc/>
     public override void Dispose() => _controller.CloseQueue(this);
 
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private bool SubmitStopped(BioHandle bio)
     {
         // During a reset there is no room, as with a full queue: the caller gives its map reference up and comes again (T16).
@@ -94,6 +95,7 @@ internal sealed partial class NvmeQueue
 
     /// <summary>Commands are in flight and nothing has come for a while: looks whether the device is still there, has failed, or has lost
     /// a command.</summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void CheckHealth(long now)
     {
         bool late = _tags.OldestAge((uint)now) >= (uint)_controller.TimeoutMilliseconds;

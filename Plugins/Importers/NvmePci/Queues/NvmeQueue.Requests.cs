@@ -42,6 +42,7 @@ internal sealed partial class NvmeQueue
     /// or needs more, ends the loop and goes the other way, which finds the reason.
     /// </summary>
     /// <returns>How many were taken.</returns>
+    [Diagnostics.HotPath]
     private int SubmitSmall(ReadOnlySpan<BioHandle> bios)
     {
         if (_state != QueueState.Live)
@@ -103,6 +104,7 @@ internal sealed partial class NvmeQueue
 
     /// <summary>Takes a bio; one that fails at once ends here.</summary>
     /// <returns>False: there is no room.</returns>
+    [Diagnostics.HotPath]
     private bool TrySubmitAny(BioHandle handle)
     {
         if (_state != QueueState.Live)
@@ -123,6 +125,7 @@ internal sealed partial class NvmeQueue
     }
 
     /// <summary>Builds the command of a bio in the next submission entry. On failure nothing is left behind but the tag.</summary>
+    [Diagnostics.HotPath]
     private Errno Start(BioHandle handle, int tag)
     {
         ref readonly Bio bio = ref _bios[handle];
@@ -146,6 +149,7 @@ internal sealed partial class NvmeQueue
     }
 
     // Straight into the queue's memory. What no command of this driver uses was zeroed with the queue and stays so.
+    [Diagnostics.HotPath]
     private void Queue(BioHandle handle, int tag, uint opcode, ulong prp1, ulong prp2, ulong firstBlock, uint lastBlock, bool ownRange)
     {
         int tail = _tail;
@@ -161,6 +165,7 @@ internal sealed partial class NvmeQueue
     }
 
     // The limits that callers promised to obey (B3). A command that breaks them would move other bytes than were asked for.
+    [Diagnostics.HotPath]
     private Errno Check(in Bio bio)
     {
         long bits = ((bio.Sector << 9) | bio.Size) & _misaligned | (bio.Offset & 3);
@@ -170,6 +175,7 @@ internal sealed partial class NvmeQueue
         return bio.Operation == BioOperation.Write && _isReadOnly ? Errno.EROFS : Errno.Ok;
     }
 
+    [Diagnostics.HotPath]
     private Errno UseMap(BioHandle handle, in Bio bio, int tag, out PrpEntries entries)
     {
         entries = default;
@@ -189,6 +195,7 @@ internal sealed partial class NvmeQueue
     }
 
     // The way without a registration: what the device sees is made and undone for this request alone. Allocates.
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private Errno MapPages(BioHandle handle, in Bio bio, int tag, out PrpEntries entries)
     {
         entries = default;
@@ -222,6 +229,7 @@ internal sealed partial class NvmeQueue
         return Errno.Ok;
     }
 
+    [Diagnostics.HotPath]
     private PrpEntries Describe(ulong[] pages, long offset, int length, int tag)
     {
         int slots = _layout.ListSize / sizeof(ulong);
@@ -250,6 +258,7 @@ internal sealed partial class NvmeQueue
             map.SyncForCpu(_bios[handle].Offset, _bios[handle].Size);
     }
 
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void UnmapPages(BioHandle handle, int tag)
     {
         DeviceRange range = _ownRanges[tag]!;

@@ -94,6 +94,7 @@ internal sealed partial class NvmeQueue : BlockQueue
     internal ulong CompletionAddress => _memory.Address + (ulong)_layout.CompletionOffset;
 
     /// <inheritdoc/>
+    [Diagnostics.HotPath]
     public override int Submit(ReadOnlySpan<BioHandle> bios)
     {
         int taken = SubmitSmall(bios);
@@ -107,9 +108,11 @@ internal sealed partial class NvmeQueue : BlockQueue
     }
 
     /// <inheritdoc/>
+    [Diagnostics.HotPath]
     public override int Room => _state == QueueState.Live ? _tags.Free : 0;
 
     /// <inheritdoc/>
+    [Diagnostics.HotPath]
     public override void Commit()
     {
         if (_tail == _rungTail || _state != QueueState.Live)
@@ -121,6 +124,7 @@ internal sealed partial class NvmeQueue : BlockQueue
     }
 
     /// <inheritdoc/>
+    [Diagnostics.HotPath]
     public override int Poll(int max)
     {
         if (_state != QueueState.Live)

@@ -70,9 +70,11 @@ internal sealed class TagSet
     internal int InFlight => _free.Length - _freeCount;
 
     /// <summary>The tracker of a tag.</summary>
+    [Diagnostics.HotPath]
     internal ref Tracker this[int tag] => ref _trackers[tag & (_trackers.Length - 1)];
 
     /// <summary>Takes a tag; the caller fills its tracker.</summary>
+    [Diagnostics.HotPath]
     internal bool TryTake(out int tag)
     {
         if (_freeCount == 0)
