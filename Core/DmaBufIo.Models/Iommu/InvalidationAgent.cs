@@ -86,7 +86,9 @@ internal sealed class InvalidationAgent
             _idle.WakeAll();
     }
 
-    /// <summary>Ends the thread and waits until it has ended. The device was removed, so nothing is queued any more. Gate not held.</summary>
+    /// <summary>
+    /// Ends the thread and waits until it has done its last work. The device was removed: nothing is queued any more. Gate not held.
+    /// </summary>
     public void Stop()
     {
         lock (_starting)
@@ -205,7 +207,9 @@ internal sealed class InvalidationAgent
         public long Value;
     }
 
-    /// <summary>The pauses of a bounded poll: spinning first, for another core answers within a microsecond, then giving the core away.</summary>
+    /// <summary>
+    /// The pauses of a bounded poll: spinning first, for another core answers within a microsecond, then giving the core away.
+    /// </summary>
     private struct PollPause(TimeSpan limit)
     {
         private const int Spins = 64;

@@ -4,12 +4,15 @@ using DmaBufIo.Errors;
 namespace DmaBufIo.Models.Iommu;
 
 /// <summary>
-/// An IOMMU without hardware: each device behind it has its own page table, IOTLB and device addresses. Moves the bytes as
-/// hardware in the chosen mode would, and records every access that no live mapping stands for, in every mode (F7).
+/// An IOMMU without hardware: each device behind it has its own page table, IOTLB, invalidation queue and device addresses. Moves
+/// the bytes as hardware in the chosen mode would, and records every access that no live mapping stands for, in every mode (F7).
 /// </summary>
 /// <remarks>
 /// All members may be called from any thread. Mapping and unmapping wait for a DMA of the same device that is moving a piece;
-/// devices do not wait for each other. A run is clean when <see cref="Faults"/> and <see cref="StaleAccesses"/> are 0 at its end.
+/// devices do not wait for each other. An unmap in strict mode, and one in lazy mode that flushes, waits until the device's side has
+/// acknowledged its invalidation; it may be called where a thread may not sleep, and polls there. A device that was not removed keeps
+/// a background thread from its first invalidation on: dispose the IOMMU. A run is clean when
+/// <see cref="Faults"/> and <see cref="StaleAccesses"/> are 0 at its end.
 /// </remarks>
 public sealed class ModelIommu : IDmaFabric, IDisposable
 {

@@ -64,7 +64,8 @@ public sealed class FragmentedExporterTests
     {
         var space = new PlainSpace();
         using MemoryRegion region = MemoryRegion.Allocate("memory", 4096);
-        DeviceRange[] ranges = [.. Enumerable.Range(0, 3).Select(i => space.Map(new MemoryRange(region, 0, 4096), DmaDirection.ToDevice, $"{i}"))];
+        var memory = new MemoryRange(region, 0, 4096);
+        DeviceRange[] ranges = [.. Enumerable.Range(0, 3).Select(i => space.Map(memory, DmaDirection.ToDevice, $"{i}"))];
         space.Unmap(ranges);
         Assert.Equal(ranges, space.Unmapped);
     }

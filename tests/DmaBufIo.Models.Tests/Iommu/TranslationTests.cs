@@ -145,7 +145,8 @@ public class TranslationTests
             IommuCounters before = bench.Iommu.Counters;
             foreach (int page in probes)
             {
-                Assert.Equal(Errno.Ok, bench.Port.Write(range.Address + ((ulong)page * Bench.Page) + 5, BitConverter.GetBytes(page + round)));
+                ulong address = range.Address + ((ulong)page * Bench.Page) + 5;
+                Assert.Equal(Errno.Ok, bench.Port.Write(address, BitConverter.GetBytes(page + round)));
                 Assert.Equal(page + round, BitConverter.ToInt32(region.Span(((long)firstPage + page) * Bench.Page + 5, 4)));
             }
 
