@@ -18,6 +18,8 @@ public interface IBioOwner
 /// <remarks>
 /// A driver ends a bio by <see cref="End"/>, which only notes it; <see cref="Dispatch"/> then tells the owners. So completions of stacked devices
 /// do not recurse, and a driver's poll loop calls nobody.
+/// A bio's place keeps its last map and region when it is given back: storing a reference costs more than a look whether it is there already.
+/// <see cref="Forget"/> clears what is left behind.
 /// </remarks>
 public sealed class BioPool : IDisposable
 {
@@ -25,7 +27,8 @@ public sealed class BioPool : IDisposable
     private readonly Root[] _roots;
     private readonly int[] _free;
     private readonly int[] _ended;
-    private readonly List<IBioOwner> _owners = [];
+    private readonly int _endedMask;
+    private IBioOwner[] _owners = [];
     private int _freeCount;
     private int _endedHead;
     private int _endedCount;
@@ -37,7 +40,8 @@ public sealed class BioPool : IDisposable
         _bios = new NativePool<Bio>(capacity);
         _roots = new Root[capacity];
         _free = new int[capacity];
-        _ended = new int[capacity];
+        _ended = new int[System.Numerics.BitOperations.RoundUpToPowerOf2((uint)capacity)];
+        _endedMask = _ended.Length - 1;
         for (int i = 0; i < capacity; i++)
             _free[i] = capacity - 1 - i;
         _freeCount = capacity;
@@ -58,8 +62,8 @@ public sealed class BioPool : IDisposable
     /// <returns>The number for <see cref="Bio.Owner"/>.</returns>
     public int AddOwner(IBioOwner owner)
     {
-        _owners.Add(owner);
-        return _owners.Count - 1;
+        _owners = [.. _owners, owner];
+        return _owners.Length - 1;
     }
 
     /// <summary>Takes a bio backed by a range of a map. The caller holds the map's reference until the bio has ended.</summary>
@@ -74,7 +78,9 @@ public sealed class BioPool : IDisposable
     {
         if (!TryTake(operation, BioBacking.Map, offset, size, sector, out bio))
             return false;
-        _roots[bio.Index].Map = map;
+        ref Root root = ref _roots[bio.Index];
+        if (!ReferenceEquals(root.Map, map))
+            root.Map = map;
         return true;
     }
 
@@ -88,7 +94,9 @@ public sealed class BioPool : IDisposable
     {
         if (!TryTake(operation, BioBacking.Pages, memory.Offset, memory.Length, sector, out bio))
             return false;
-        _roots[bio.Index].Region = memory.Region;
+        ref Root root = ref _roots[bio.Index];
+        if (!ReferenceEquals(root.Region, memory.Region))
+            root.Region = memory.Region;
         return true;
     }
 
@@ -112,18 +120,23 @@ public sealed class BioPool : IDisposable
 
     /// <summary>The map of a map-backed bio.</summary>
     /// <param name="bio">The bio.</param>
-    public DmaMap? MapOf(BioHandle bio) => _roots[bio.Index].Map;
+    /// <returns>Null when it is backed by something else.</returns>
+    public DmaMap? MapOf(BioHandle bio) => _bios[bio.Index].Backing == BioBacking.Map ? _roots[bio.Index].Map : null;
 
     /// <summary>The memory region of a page-backed bio.</summary>
     /// <param name="bio">The bio.</param>
-    public MemoryRegion? RegionOf(BioHandle bio) => _roots[bio.Index].Region;
+    /// <returns>Null when it is backed by something else.</returns>
+    public MemoryRegion? RegionOf(BioHandle bio) => _bios[bio.Index].Backing == BioBacking.Pages ? _roots[bio.Index].Region : null;
 
     /// <summary>Gives a bio back.</summary>
     /// <param name="bio">A bio that was taken and not given back.</param>
-    public void Release(BioHandle bio)
+    public void Release(BioHandle bio) => _free[_freeCount++] = bio.Index;
+
+    /// <summary>Clears what bios that were given back have left behind, so that nothing keeps a driver's maps alive. Looks at the whole pool; not on the request path.</summary>
+    public void Forget()
     {
-        _roots[bio.Index] = default;
-        _free[_freeCount++] = bio.Index;
+        foreach (int index in _free.AsSpan(0, _freeCount))
+            _roots[index] = default;
     }
 
     /// <summary>A bio has ended: its owner is told by the next <see cref="Dispatch"/>. Called by drivers, once per bio they accepted.</summary>
@@ -132,8 +145,7 @@ public sealed class BioPool : IDisposable
     public void End(BioHandle bio, Errno status)
     {
         _bios[bio.Index].Status = status;
-        int tail = _endedHead + _endedCount++;
-        _ended[tail >= _ended.Length ? tail - _ended.Length : tail] = bio.Index;
+        _ended[(_endedHead + _endedCount++) & _endedMask] = bio.Index;
     }
 
     /// <summary>Tells the owners of all bios that have ended, also of those that end meanwhile.</summary>
@@ -144,8 +156,7 @@ public sealed class BioPool : IDisposable
         while (_endedCount > 0)
         {
             var bio = new BioHandle(_ended[_endedHead]);
-            if (++_endedHead == _ended.Length)
-                _endedHead = 0;
+            _endedHead = (_endedHead + 1) & _endedMask;
             _endedCount--;
             count++;
             _owners[_bios[bio.Index].Owner].BioEnded(bio);
@@ -166,7 +177,13 @@ public sealed class BioPool : IDisposable
         }
 
         bio = new BioHandle(_free[--_freeCount]);
-        _bios[bio.Index] = new Bio { Operation = operation, Backing = backing, Offset = offset, Size = size, Sector = sector };
+        ref Bio taken = ref _bios[bio.Index];
+        taken.Sector = sector;
+        taken.Offset = offset;
+        taken.Size = size;
+        taken.Status = Errno.Ok;
+        taken.Operation = operation;
+        taken.Backing = backing;
         return true;
     }
 

@@ -48,7 +48,9 @@ public readonly record struct QueueLimits
     {
         // An unaligned start touches one segment more than the length alone tells.
         long segments = Math.Max(1, MaxSegments - 1L);
-        long bytes = smallestSegment > MaxBytes / segments ? MaxBytes : Math.Min(MaxBytes, smallestSegment * segments);
+
+        // No segment matters beyond the largest bio, so the product stays within 62 bits.
+        long bytes = Math.Min(MaxBytes, Math.Min(smallestSegment, MaxBytes) * segments);
         return (int)Math.Max(LogicalBlockSize, bytes & -LogicalBlockSize);
     }
 }

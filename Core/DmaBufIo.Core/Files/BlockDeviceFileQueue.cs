@@ -17,7 +17,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     private readonly long _capacity;
     private readonly long _blockMask;
     private readonly long _dmaMask;
-    private readonly bool _readOnly;
+    private readonly bool _fileIsReadOnly;
 
     internal BlockDeviceFileQueue(BlockDeviceFile file, BioPool bios, BlockQueue queue)
     {
@@ -29,11 +29,13 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         _capacity = _device.Capacity;
         _blockMask = _limits.LogicalBlockSize - 1;
         _dmaMask = _limits.DmaAlignment - 1;
-        _readOnly = file.Flags.HasFlag(OpenFlags.ReadOnly);
+        _fileIsReadOnly = file.Flags.HasFlag(OpenFlags.ReadOnly);
     }
 
     public override Errno ReadIter(ref IoRequest request, ref IovIter iter)
     {
+        if (IsOneBio(request, iter))
+            return IssueOne(BioOperation.Read, ref request, ref iter);
         Errno status = Check(request, iter);
         if (status != Errno.Ok)
             return status;
@@ -47,10 +49,12 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
     public override Errno WriteIter(ref IoRequest request, ref IovIter iter)
     {
+        if (!_fileIsReadOnly && IsOneBio(request, iter) && !_device.IsReadOnly)
+            return IssueOne(BioOperation.Write, ref request, ref iter);
         Errno status = Check(request, iter);
         if (status != Errno.Ok)
             return status;
-        if (_readOnly)
+        if (_fileIsReadOnly)
             return Errno.EBADF;
         if (_device.IsReadOnly)
             return Errno.EROFS;
@@ -74,6 +78,30 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     public override int Poll(int max) => _queue.Poll(max);
 
     public override void Dispose() => _queue.Dispose();
+
+    /// <summary>The common request: one range of a map that keeps all rules and fits one bio. The others are looked at one rule after the other.</summary>
+    private bool IsOneBio(in IoRequest request, in IovIter iter)
+    {
+        if (iter.Kind != IovKind.DmaBufMap || (_file.Flags & OpenFlags.Direct) == 0)
+            return false;
+        long count = iter.Count;
+        bool aligned = ((iter.Offset & _dmaMask) | ((request.FileOffset | count) & _blockMask)) == 0;
+        return aligned && request.FileOffset >= 0 && count > 0 && count <= _capacity - request.FileOffset
+            && count <= _limits.MaxBytesFor(iter.Map!.SmallestSegment);
+    }
+
+    private Errno IssueOne(BioOperation operation, ref IoRequest request, ref IovIter iter)
+    {
+        long count = iter.Count;
+        if (!_bios.TryAllocate(operation, iter.Map!, iter.Offset, count, request.FileOffset >> 9, out BioHandle bio))
+            return Errno.EAGAIN;
+        Errno status = Submit(bio, ref request);
+        if (status != Errno.Ok)
+            return status;
+        iter.Advance(count);
+        request.FileOffset += count;
+        return Errno.Ok;
+    }
 
     private Errno Check(in IoRequest request, in IovIter iter)
     {

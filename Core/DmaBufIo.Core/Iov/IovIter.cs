@@ -14,15 +14,16 @@ namespace DmaBufIo.Iov;
 /// </remarks>
 public struct IovIter
 {
-    private readonly object? _source;
+    private readonly object? _source; // the vector of the kinds that have one
     private readonly ReadOnlyMemory<BufferRange> _ranges; // of a vector over a map; here, so that a request allocates nothing
     private int _segment;
 
-    private IovIter(IovKind kind, DmaDirection direction, object? source, long offset, long count, ReadOnlyMemory<BufferRange> ranges = default)
+    private IovIter(IovKind kind, DmaDirection direction, object? source, long offset, long count, DmaMap? map = null, ReadOnlyMemory<BufferRange> ranges = default)
     {
         Kind = kind;
         Direction = direction;
         _source = source;
+        Map = map;
         Offset = offset;
         Count = count;
         _ranges = ranges;
@@ -42,7 +43,7 @@ public struct IovIter
     public long Count { get; private set; }
 
     /// <summary>The map, for the kinds that go through one; else null.</summary>
-    public readonly DmaMap? Map => _source as DmaMap;
+    public DmaMap? Map { get; }
 
     /// <summary>Index of the current segment of a vector; 0 for the other kinds.</summary>
     public readonly int Segment => _segment;
@@ -53,7 +54,7 @@ public struct IovIter
     /// <param name="count">Bytes.</param>
     /// <param name="direction">Read or write.</param>
     public static IovIter ForMap(DmaMap map, long offset, long count, DmaDirection direction) =>
-        new(IovKind.DmaBufMap, direction, map, offset, count);
+        new(IovKind.DmaBufMap, direction, null, offset, count, map);
 
     /// <summary>Several ranges of one map (I6).</summary>
     /// <param name="map">The map; the caller holds a reference.</param>
@@ -64,7 +65,7 @@ public struct IovIter
         long count = 0;
         foreach (BufferRange range in ranges.Span)
             count += range.Length;
-        var iter = new IovIter(IovKind.DmaBufMapVec, direction, map, 0, count, ranges);
+        var iter = new IovIter(IovKind.DmaBufMapVec, direction, null, 0, count, map, ranges);
         iter.SkipEmpty();
         return iter;
     }
@@ -303,7 +304,7 @@ public struct IovIter
 
     private readonly long SegmentLength(int segment) => _source switch
     {
-        DmaMap => _ranges.Span[segment].Length,
+        null => _ranges.Span[segment].Length,
         MemoryRange[] ranges => ranges[segment].Length,
         _ => ((Memory<byte>[])_source!)[segment].Length,
     };

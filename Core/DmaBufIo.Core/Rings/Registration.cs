@@ -1,3 +1,4 @@
+using DmaBufIo.Dma;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Files;
 using DmaBufIo.Tokens;
@@ -12,6 +13,8 @@ internal sealed class Registration(DmaBufToken token, IoFile file, RingFile ring
     internal IoFile File { get; } = file;
 
     internal RingFile RingFile { get; } = ringFile;
+
+    internal DmaDirection Direction { get; } = token.Direction;
 
     internal DmaBuf Buffer => Token.Buffer;
 

@@ -74,6 +74,7 @@ internal sealed class ModelAddressSpace : DmaAddressSpace
                 }
 
                 Domain.Counters.Unmaps++;
+                Domain.EndWindows(record);
                 Domain.Revoke(record);
             }
 

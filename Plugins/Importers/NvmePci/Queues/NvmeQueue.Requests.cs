@@ -12,6 +12,7 @@ internal sealed partial class NvmeQueue
 {
     private bool _isCoherent;
     private int _pageShift;
+    private long _pageMask;
     private int _blockShift;
     private uint _misaligned;
     private int _maxBytes;
@@ -22,6 +23,7 @@ internal sealed partial class NvmeQueue
     {
         _isCoherent = _function.AddressSpace.IsCoherent;
         _pageShift = _controller.PageShift;
+        _pageMask = (1L << _pageShift) - 1;
         _blockShift = _namespace.BlockShift;
         _misaligned = (uint)_namespace.Limits.LogicalBlockSize - 1;
         _maxBytes = _namespace.Limits.MaxBytes;
@@ -33,37 +35,41 @@ internal sealed partial class NvmeQueue
     private Errno Start(BioHandle handle, int tag)
     {
         ref Bio bio = ref _bios[handle];
-        var command = new NvmeCommand { NamespaceId = _namespaceId };
-        bool ownRange = false;
         if (bio.Operation == BioOperation.Flush)
         {
-            command.Dword0 = IoOpcode.Flush | ((uint)tag << 16);
-        }
-        else
-        {
-            Errno status = Check(bio);
-            if (status != Errno.Ok)
-                return status;
-            ownRange = bio.Backing == BioBacking.Pages;
-            PrpEntries entries;
-            status = ownRange ? MapPages(handle, bio, tag, out entries) : UseMap(handle, bio, tag, out entries);
-            if (status != Errno.Ok)
-                return status;
-            command.Dword0 = (bio.Operation == BioOperation.Write ? IoOpcode.Write : IoOpcode.Read) | ((uint)tag << 16);
-            command.Prp1 = entries.First;
-            command.Prp2 = entries.Second;
-            command.StartingLba = (ulong)bio.Sector >> (_blockShift - 9);
-            command.Dword12 = (uint)(bio.Size >> _blockShift) - 1;
+            Queue(handle, tag, IoOpcode.Flush, default, 0, 0, ownRange: false);
+            return Errno.Ok;
         }
 
-        _submission[_tail] = command;
-        if (++_tail == Entries)
-            _tail = 0;
+        Errno status = Check(bio);
+        if (status != Errno.Ok)
+            return status;
+        bool ownRange = bio.Backing == BioBacking.Pages;
+        PrpEntries entries;
+        status = ownRange ? MapPages(handle, bio, tag, out entries) : UseMap(handle, bio, tag, out entries);
+        if (status != Errno.Ok)
+            return status;
+        uint opcode = bio.Operation == BioOperation.Write ? IoOpcode.Write : IoOpcode.Read;
+        Queue(handle, tag, opcode, entries, (ulong)bio.Sector >> (_blockShift - 9), (uint)(bio.Size >> _blockShift) - 1, ownRange);
+        return Errno.Ok;
+    }
+
+    // Straight into the queue's memory. What no command of this driver uses was zeroed with the queue and stays so.
+    private void Queue(BioHandle handle, int tag, uint opcode, in PrpEntries entries, ulong firstBlock, uint lastBlock, bool ownRange)
+    {
+        int tail = _tail;
+        ref NvmeCommand command = ref _submission[tail];
+        command.Dword0 = opcode | ((uint)tag << 16);
+        command.NamespaceId = _namespaceId;
+        command.Prp1 = entries.First;
+        command.Prp2 = entries.Second;
+        command.StartingLba = firstBlock;
+        command.Dword12 = lastBlock;
+        _tail = tail + 1 == _entries ? 0 : tail + 1;
         ref Tracker tracker = ref _tags[tag];
         tracker.Bio = handle.Index;
         tracker.HasOwnRange = ownRange;
         tracker.StartedAt = _context.Now;
-        return Errno.Ok;
     }
 
     // The limits that callers promised to obey (B3). A command that breaks them would move other bytes than were asked for.
@@ -80,7 +86,7 @@ internal sealed partial class NvmeQueue
         entries = default;
         if (_bios.MapOf(handle) is not NvmeDmaMap map)
             return Errno.EINVAL;
-        if (!ReferenceEquals(map.Device, _controller.Device))
+        if (!ReferenceEquals(map.Device, _device))
             return Errno.EBADF;
         DmaDirection needed = bio.Operation == BioOperation.Write ? DmaDirection.ToDevice : DmaDirection.FromDevice;
         if ((map.Direction & needed) == 0)
@@ -89,7 +95,12 @@ internal sealed partial class NvmeQueue
             return Errno.EFAULT;
         if (!_isCoherent)
             map.SyncForDevice(bio.Offset, bio.Size);
-        entries = Describe(map.Pages, bio.Offset, (int)bio.Size, tag);
+
+        // Within one page, as most small requests are, there is no list to build.
+        long within = bio.Offset & _pageMask;
+        entries = within + bio.Size <= _pageMask + 1
+            ? new PrpEntries(map.Pages[bio.Offset >> _pageShift] + (ulong)within, 0)
+            : Describe(map.Pages, bio.Offset, (int)bio.Size, tag);
         return Errno.Ok;
     }
 
@@ -138,8 +149,9 @@ internal sealed partial class NvmeQueue
     /// reference.</summary>
     private void Finish(int tag, Errno status)
     {
-        var handle = new BioHandle(_tags[tag].Bio);
-        if (_tags[tag].HasOwnRange)
+        ref Tracker tracker = ref _tags[tag];
+        var handle = new BioHandle(tracker.Bio);
+        if (tracker.HasOwnRange)
             UnmapPages(handle, tag);
         else if (!_isCoherent && _bios.MapOf(handle) is NvmeDmaMap map)
             map.SyncForCpu(_bios[handle].Offset, _bios[handle].Size);

@@ -1,4 +1,5 @@
 using DmaBufIo.Block;
+using DmaBufIo.Devices;
 using DmaBufIo.Dma;
 using DmaBufIo.Errors;
 using DmaBufIo.Importers.NvmePci.Controller;
@@ -22,7 +23,9 @@ internal sealed partial class NvmeQueue : BlockQueue
     private readonly PciFunction _function;
     private readonly IoContext _context;
     private readonly BioPool _bios;
+    private readonly DmaDevice _device;
     private readonly QueueLayout _layout;
+    private readonly int _entries;
     private readonly DeviceRegion _memory;
     private readonly DeviceMemory<NvmeCommand> _submission;
     private readonly DeviceMemory<NvmeCompletion> _completion;
@@ -44,10 +47,12 @@ internal sealed partial class NvmeQueue : BlockQueue
         _controller = controller;
         _namespace = device;
         _function = controller.Function;
+        _device = controller.Device;
         _context = context;
         _bios = bios;
         Id = id;
         _layout = new QueueLayout(depth, controller.PageShift, device.Limits.MaxBytes);
+        _entries = _layout.Entries;
         _tags = new TagSet(depth);
         _ownRanges = new DeviceRange?[depth];
         _tailDoorbell = controller.Registers.TailDoorbell(id);
@@ -80,7 +85,7 @@ internal sealed partial class NvmeQueue : BlockQueue
     internal IoContext Context => _context;
 
     /// <summary>Entries of each of the two queues.</summary>
-    internal int Entries => _layout.Entries;
+    internal int Entries => _entries;
 
     /// <summary>Device address of the submission entries.</summary>
     internal ulong SubmissionAddress => _memory.Address;
