@@ -2,7 +2,7 @@ using DmaBufIo.Memory;
 
 namespace DmaBufIo.Dma;
 
-/// <summary>One established mapping: a range of memory as one device sees it. Returned by <see cref="DmaAddressSpace.Map"/>, given back to <see cref="DmaAddressSpace.Unmap"/>.</summary>
+/// <summary>One established mapping: a range of memory as one device sees it. Returned by <see cref="DmaAddressSpace.Map"/>, given back to <see cref="DmaAddressSpace.Unmap(DeviceRange)"/>.</summary>
 public sealed class DeviceRange
 {
     /// <summary>Creates the description of a mapping; called by implementations of <see cref="DmaAddressSpace"/>.</summary>

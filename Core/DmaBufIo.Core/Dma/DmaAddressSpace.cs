@@ -36,6 +36,18 @@ public abstract class DmaAddressSpace
     /// <exception cref="DmaBufIoException">Not a live mapping of this space (<c>EINVAL</c>).</exception>
     public abstract void Unmap(DeviceRange range);
 
+    /// <summary>
+    /// Ends several mappings, as <see cref="Unmap(DeviceRange)"/> does for each. A space that has to wait for its hardware waits once for
+    /// many of them. By default one after another.
+    /// </summary>
+    /// <param name="ranges">Mappings of this space that were not unmapped yet, in any order.</param>
+    /// <exception cref="DmaBufIoException">One is not a live mapping of this space (<c>EINVAL</c>); those before it are unmapped, it and those after it are not.</exception>
+    public virtual void Unmap(ReadOnlySpan<DeviceRange> ranges)
+    {
+        foreach (DeviceRange range in ranges)
+            Unmap(range);
+    }
+
     /// <summary>Makes the CPU's writes to a part of a mapping visible to the device. Does nothing on a coherent space.</summary>
     /// <param name="range">The mapping.</param>
     /// <param name="offset">First byte within the mapping.</param>

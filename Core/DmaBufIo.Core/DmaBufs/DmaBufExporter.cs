@@ -59,20 +59,21 @@ public abstract class DmaBufExporter
         }
         catch
         {
-            foreach (DeviceRange range in ranges)
-                space.Unmap(range);
+            space.Unmap(ranges.ToArray());
             throw;
         }
 
-        return new SgTable(attachment, direction, ranges);
+        return new SgTable(attachment, direction, ranges.ToArray());
     }
 
     /// <summary>Undoes <see cref="MapMemory"/>.</summary>
     /// <param name="table">The table.</param>
     protected static void UnmapMemory(SgTable table)
     {
-        foreach (DeviceRange range in table.Ranges)
-            range.Space.Unmap(range);
+        // MapMemory made them all through one space: one wait for its hardware ends them together.
+        DeviceRange[] ranges = table.Ranges as DeviceRange[] ?? [.. table.Ranges];
+        if (ranges.Length != 0)
+            ranges[0].Space.Unmap(ranges);
     }
 }
 

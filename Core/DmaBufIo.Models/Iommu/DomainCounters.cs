@@ -11,6 +11,8 @@ internal sealed class DomainCounters
     public long IotlbHits;
     public long Invalidations;
     public long Flushes;
+    public long AcknowledgedInvalidations;
+    public long InvalidationWaits;
     private long _syncsForDevice;
     private long _syncsForCpu;
     private long _syncedBytes;
@@ -30,6 +32,8 @@ internal sealed class DomainCounters
         IotlbHits += Volatile.Read(ref other.IotlbHits);
         Invalidations += Volatile.Read(ref other.Invalidations);
         Flushes += Volatile.Read(ref other.Flushes);
+        AcknowledgedInvalidations += Volatile.Read(ref other.AcknowledgedInvalidations);
+        InvalidationWaits += Volatile.Read(ref other.InvalidationWaits);
         _syncsForDevice += Volatile.Read(ref other._syncsForDevice);
         _syncsForCpu += Volatile.Read(ref other._syncsForCpu);
         _syncedBytes += Volatile.Read(ref other._syncedBytes);
@@ -42,6 +46,8 @@ internal sealed class DomainCounters
         IotlbMisses,
         IotlbHits,
         Invalidations,
+        AcknowledgedInvalidations,
+        InvalidationWaits,
         Flushes,
         _syncsForDevice,
         _syncsForCpu,

@@ -53,14 +53,40 @@ internal abstract class IommuDomain
     /// <exception cref="Errors.DmaBufIoException">No addresses are left (<c>ENOMEM</c>).</exception>
     public abstract ulong Establish(in MemoryRange memory, DmaDirection direction);
 
-    /// <summary>Ends the translation of a mapping that the shadow record ended just now. Gate held.</summary>
+    /// <summary>
+    /// Ends the translation of a mapping that the shadow record ended just now, and queues what invalidation it needs. Gate held;
+    /// <see cref="QueueWait"/> follows under the same hold. The record belongs to the domain from then on.
+    /// </summary>
     public abstract void Revoke(MappingRecord record);
 
-    /// <summary>Makes the IOTLB forget every ended mapping and their addresses reusable. Gate held.</summary>
-    public abstract void Flush();
+    /// <summary>Queues a wait behind the invalidations of the calls of <see cref="Revoke"/> under this hold of the gate.</summary>
+    /// <returns>What to give to <see cref="Await"/>; 0 when nothing was queued.</returns>
+    public virtual long QueueWait() => 0;
 
-    /// <summary>Releases tables and IOTLB when the device is removed. Gate held.</summary>
+    /// <summary>Queues an invalidation of the whole IOTLB and a wait, when ended mappings wait for one. Gate held.</summary>
+    /// <returns>What to give to <see cref="Await"/>; 0 when none waits.</returns>
+    public virtual long QueueFlush() => 0;
+
+    /// <summary>Returns when the device's side has acknowledged a wait. Gate not held.</summary>
+    public virtual void Await(long wait)
+    {
+    }
+
+    /// <summary>Makes the addresses of mappings whose invalidation was acknowledged available again. Gate held.</summary>
+    public virtual void Reap()
+    {
+    }
+
+    /// <summary>
+    /// Releases IOTLB and queues when the device is removed; acknowledges what is still waited for, since no access will be let
+    /// through any more. Gate held.
+    /// </summary>
     public abstract void Clear();
+
+    /// <summary>Ends what runs beside the device, after <see cref="Clear"/>. Gate not held; may sleep.</summary>
+    public virtual void End()
+    {
+    }
 
     /// <summary>Finds the longest contiguous run of memory from an address on. Gate held.</summary>
     /// <param name="address">Device address.</param>
@@ -91,11 +117,21 @@ internal abstract class IommuDomain
     /// <param name="record">The mapping, which has ended; null for all.</param>
     public void EndWindows(MappingRecord? record)
     {
-        if (_windows.Count == 0)
+        // Nearly always: windows lead to queues, and data is unmapped per request. Nothing is allocated then.
+        foreach (ModelDmaWindow window in _windows)
+        {
+            if (record is not null && !window.IsOf(record))
+                continue;
+            EndSome(record);
             return;
+        }
+    }
+
+    protected abstract void TranslateWithin(ulong address, long length, DmaDirection access, out Translation translation);
+
+    private void EndSome(MappingRecord? record)
+    {
         List<ModelDmaWindow> ended = _windows.FindAll(w => record is null || w.IsOf(record));
-        if (ended.Count == 0)
-            return;
         foreach (ModelDmaWindow window in ended)
             window.Revoke();
         Interlocked.MemoryBarrierProcessWide();
@@ -103,6 +139,4 @@ internal abstract class IommuDomain
             window.WaitOutside();
         _windows.RemoveAll(ended.Contains);
     }
-
-    protected abstract void TranslateWithin(ulong address, long length, DmaDirection access, out Translation translation);
 }

@@ -1,10 +1,11 @@
+using System.Runtime.CompilerServices;
 using DmaBufIo.Dma;
 using DmaBufIo.Memory;
 
 namespace DmaBufIo.Models.Iommu;
 
 /// <summary>
-/// A device's translation cache: 4-way set-associative, least recently used entry replaced, pages of both sizes in one array.
+/// A device's translation cache: 4-way set-associative, least recently used entry replaced, pages of all three sizes in one array.
 /// </summary>
 /// <remarks>
 /// Beside the leaf entry, a line caches what the memory bus and the shadow record know of it: region, offset and mapping. It may
@@ -15,13 +16,13 @@ internal sealed class Iotlb
     public const int Ways = 4;
 
     private const ulong ValidBit = 1;
-    private const ulong LargeBit = 2;
+    private const int SizeBit = 1;
+    private const ulong TagBits = 7;
 
     private readonly Line[] _lines;
     private readonly ulong _setMask;
     private ulong _now;
-    private int _small;
-    private int _large;
+    private LinesBySize _lineCounts;
 
     public Iotlb(int entries)
     {
@@ -32,7 +33,7 @@ internal sealed class Iotlb
     /// <summary>One cached translation.</summary>
     public struct Line
     {
-        /// <summary>Address of the page with the flags of the tag in its low bits; 0 when the line is empty.</summary>
+        /// <summary>Address of the page with valid bit and size in its low bits; 0 when the line is empty.</summary>
         public ulong Tag;
         public ulong LastUse;
         public long RegionOffset;
@@ -40,9 +41,11 @@ internal sealed class Iotlb
         public MappingRecord? Record;
         public DmaDirection Permission;
 
-        public readonly int PageShift => (Tag & LargeBit) != 0 ? PageTable.LargeShift : PageTable.PageShift;
+        public readonly int Level => (int)((Tag & TagBits) >> SizeBit);
 
-        public readonly ulong Page => Tag & ~(ValidBit | LargeBit);
+        public readonly int PageShift => PageTable.ShiftOf(Level);
+
+        public readonly ulong Page => Tag & ~TagBits;
     }
 
     public ref Line this[int index] => ref _lines[index];
@@ -50,20 +53,25 @@ internal sealed class Iotlb
     /// <summary>Index of the line that holds an address, or -1.</summary>
     public int Find(ulong address)
     {
-        int found = -1;
-        if (_small != 0)
-            found = FindTag(TagOf(address, PageTable.PageShift), PageTable.PageShift);
-        if (found < 0 && _large != 0)
-            found = FindTag(TagOf(address, PageTable.LargeShift), PageTable.LargeShift);
-        if (found >= 0)
+        for (int level = 1; level <= PageTable.LargestLeafLevel; level++)
+        {
+            if (_lineCounts[level] == 0)
+                continue;
+            int found = FindTag(TagOf(address, level), FirstOf(address, level));
+            if (found < 0)
+                continue;
             _lines[found].LastUse = ++_now;
-        return found;
+            return found;
+        }
+
+        return -1;
     }
 
     /// <summary>Replaces the least recently used line of the address's set; the caller fills in what it maps to.</summary>
     public int Insert(ulong address, int pageShift)
     {
-        int first = FirstOf(address, pageShift);
+        int level = PageTable.LevelOf(pageShift);
+        int first = FirstOf(address, level);
         int victim = first;
         for (int i = first; i < first + Ways; i++)
         {
@@ -72,19 +80,28 @@ internal sealed class Iotlb
         }
 
         Drop(ref _lines[victim]);
-        _lines[victim].Tag = TagOf(address, pageShift);
+        _lines[victim].Tag = TagOf(address, level);
         _lines[victim].LastUse = ++_now;
-        CountOf(pageShift)++;
+        _lineCounts[level]++;
         return victim;
     }
 
     /// <summary>Drops every line whose page touches the range. The end is exclusive.</summary>
     public void Invalidate(ulong start, ulong end)
     {
-        foreach (ref Line line in _lines.AsSpan())
+        for (int level = 1; level <= PageTable.LargestLeafLevel; level++)
         {
-            if (line.Tag != 0 && line.Page < end && line.Page + (1UL << line.PageShift) > start)
-                Drop(ref line);
+            if (_lineCounts[level] == 0)
+                continue;
+            int shift = PageTable.ShiftOf(level);
+            ulong first = start >> shift;
+            ulong count = ((end - 1) >> shift) - first + 1;
+
+            // A range of as many pages as there are sets touches them all.
+            if (count > _setMask)
+                DropAll(start, end, level);
+            else
+                DropEach(first, count, level);
         }
     }
 
@@ -92,18 +109,36 @@ internal sealed class Iotlb
     public void Flush()
     {
         Array.Clear(_lines);
-        _small = 0;
-        _large = 0;
+        _lineCounts = default;
     }
 
-    private static ulong TagOf(ulong address, int pageShift) =>
-        (address >> pageShift << pageShift) | (pageShift == PageTable.LargeShift ? ValidBit | LargeBit : ValidBit);
+    private static ulong TagOf(ulong address, int level) =>
+        (address >> PageTable.ShiftOf(level) << PageTable.ShiftOf(level)) | ((ulong)level << SizeBit) | ValidBit;
 
-    private int FirstOf(ulong address, int pageShift) => (int)((address >> pageShift) & _setMask) * Ways;
+    private int FirstOf(ulong address, int level) => (int)((address >> PageTable.ShiftOf(level)) & _setMask) * Ways;
 
-    private int FindTag(ulong tag, int pageShift)
+    private void DropEach(ulong firstPage, ulong count, int level)
     {
-        int first = FirstOf(tag, pageShift);
+        for (ulong page = firstPage; page < firstPage + count; page++)
+        {
+            ulong address = page << PageTable.ShiftOf(level);
+            int found = FindTag(TagOf(address, level), FirstOf(address, level));
+            if (found >= 0)
+                Drop(ref _lines[found]);
+        }
+    }
+
+    private void DropAll(ulong start, ulong end, int level)
+    {
+        foreach (ref Line line in _lines.AsSpan())
+        {
+            if (line.Tag != 0 && line.Level == level && line.Page < end && line.Page + (1UL << line.PageShift) > start)
+                Drop(ref line);
+        }
+    }
+
+    private int FindTag(ulong tag, int first)
+    {
         for (int i = first; i < first + Ways; i++)
         {
             if (_lines[i].Tag == tag)
@@ -116,14 +151,14 @@ internal sealed class Iotlb
     private void Drop(ref Line line)
     {
         if (line.Tag != 0)
-            CountOf(line.PageShift)--;
+            _lineCounts[line.Level]--;
         line = default;
     }
 
-    private ref int CountOf(int pageShift)
+    /// <summary>How many lines there are by level, so that a size that nobody uses costs no lookup. Index 0 is not used.</summary>
+    [InlineArray(PageTable.LargestLeafLevel + 1)]
+    private struct LinesBySize
     {
-        if (pageShift == PageTable.LargeShift)
-            return ref _large;
-        return ref _small;
+        private int _first;
     }
 }

@@ -7,6 +7,9 @@ namespace DmaBufIo.Models.Iommu;
 /// <summary>The host's end of a device's path to memory: checks the arguments, then maps and unmaps under the domain's gate.</summary>
 internal sealed class ModelAddressSpace : DmaAddressSpace
 {
+    // One ring's worth of a batch at a time, so that the device gets its turn at the gate.
+    private const int MostPerWait = InvalidationQueue.Capacity;
+
     public ModelAddressSpace(IommuDomain domain) => Domain = domain;
 
     public IommuDomain Domain { get; }
@@ -26,39 +29,69 @@ internal sealed class ModelAddressSpace : DmaAddressSpace
                 throw Refused(Errno.ENODEV, "the device was removed", "Map for a device that is still there", memory, "T11");
             ulong address = Domain.Establish(memory, direction);
             var range = new DeviceRange(this, address, memory, direction, purpose, generation);
-            Domain.Shadow.Begin(range, new MappingRecord(address, memory, direction, purpose, generation));
+            Domain.Shadow.Begin(range);
             Domain.Counters.Maps++;
             return range;
         }
     }
 
-    public override void Unmap(DeviceRange range)
-    {
-        // The gate is ours already only inside a mover: the DMA that this call would have to wait for is its own caller.
-        if (Domain.Gate.IsHeldByCurrentThread)
-            throw Refused(
-                Errno.EDEADLK, "unmap was called while this thread moves data of the device", "Unmap from another context", range.Memory);
-        using (Domain.Gate.EnterAsHost())
-        {
-            MappingRecord? record = Domain.Shadow.End(range);
-            if (record is null)
-            {
-                throw Refused(
-                    Errno.EINVAL,
-                    $"0x{range.Address:x} ({range.Purpose}, generation {range.Generation}) is not a live mapping of this device",
-                    Domain.IsRemoved ? "Unmap before the device is removed" : "Unmap each mapping once, through the space that made it",
-                    range.Memory);
-            }
+    public override void Unmap(DeviceRange range) => Unmap(new ReadOnlySpan<DeviceRange>(in range));
 
-            Domain.EndWindows(record);
-            Domain.Revoke(record);
-            Domain.Counters.Unmaps++;
+    public override void Unmap(ReadOnlySpan<DeviceRange> ranges)
+    {
+        while (ranges.Length > 0)
+        {
+            int count = Math.Min(ranges.Length, MostPerWait);
+            UnmapTogether(ranges[..count]);
+            ranges = ranges[count..];
         }
     }
 
     public override void SyncForDevice(DeviceRange range, long offset, long length) => Domain.Counters.CountSync(forDevice: true, length);
 
     public override void SyncForCpu(DeviceRange range, long offset, long length) => Domain.Counters.CountSync(forDevice: false, length);
+
+    private void UnmapTogether(ReadOnlySpan<DeviceRange> ranges)
+    {
+        // The gate is ours already only inside a mover: the DMA that this call would have to wait for is its own caller.
+        if (Domain.Gate.IsHeldByCurrentThread)
+            throw Refused(
+                Errno.EDEADLK,
+                "unmap was called while this thread moves data of the device",
+                "Unmap from another context",
+                ranges[0].Memory);
+        DeviceRange? unknown = null;
+        long wait;
+        using (Domain.Gate.EnterAsHost())
+        {
+            foreach (DeviceRange range in ranges)
+            {
+                MappingRecord? record = Domain.Shadow.End(range);
+                if (record is null)
+                {
+                    unknown = range;
+                    break;
+                }
+
+                Domain.Counters.Unmaps++;
+                Domain.EndWindows(record);
+                Domain.Revoke(record);
+            }
+
+            wait = Domain.QueueWait();
+        }
+
+        // Also for the ranges before an unknown one: they are unmapped, and whoever catches the error may free their memory.
+        Domain.Await(wait);
+        if (unknown is not null)
+        {
+            throw Refused(
+                Errno.EINVAL,
+                $"0x{unknown.Address:x} ({unknown.Purpose}, generation {unknown.Generation}) is not a live mapping of this device",
+                Domain.IsRemoved ? "Unmap before the device is removed" : "Unmap each mapping once, through the space that made it",
+                unknown.Memory);
+        }
+    }
 
     private void Check(in MemoryRange memory, DmaDirection direction)
     {

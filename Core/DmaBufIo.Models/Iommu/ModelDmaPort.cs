@@ -169,8 +169,14 @@ internal sealed class ModelDmaPort : DmaPort
     {
         // Adjoining runs of one mapping are one access, and one report.
         bool continues = reported.Problem == problem && reported.End == address
-            && reported.Record == run.Record && reported.Region == run.Region;
-        reported = new Reported { Problem = problem, End = address + (ulong)run.Length, Record = run.Record, Region = run.Region };
+            && reported.Mapping == (run.Record?.Order ?? 0) && reported.Region == run.Region;
+        reported = new Reported
+        {
+            Problem = problem,
+            End = address + (ulong)run.Length,
+            Mapping = run.Record?.Order ?? 0,
+            Region = run.Region,
+        };
         if (continues)
             return;
         _log.Record(DeviceName, problem, address, run.Length, direction, run.Record, run.Region!.Name);
@@ -180,7 +186,7 @@ internal sealed class ModelDmaPort : DmaPort
     {
         public AccessProblem Problem;
         public ulong End;
-        public MappingRecord? Record;
+        public long Mapping;
         public MemoryRegion? Region;
     }
 

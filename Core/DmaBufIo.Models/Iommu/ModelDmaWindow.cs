@@ -18,7 +18,7 @@ internal sealed class ModelDmaWindow : DmaWindow
 {
     private readonly IommuDomain _domain;
     private readonly AccessLog _log;
-    private readonly MappingRecord _record;
+    private readonly EndedMapping _mapping; // a copy: the record is used again once the mapping has ended
     private readonly MemoryRegion _region;
     private readonly ulong _address;
     private readonly long _offset;
@@ -31,7 +31,7 @@ internal sealed class ModelDmaWindow : DmaWindow
     {
         _domain = domain;
         _log = log;
-        _record = run.Record!;
+        _mapping = EndedMapping.Of(run.Record!);
         _region = run.Region!;
         _offset = run.Offset;
         _address = address;
@@ -54,7 +54,7 @@ internal sealed class ModelDmaWindow : DmaWindow
     public override void Dispose() => _domain.CloseWindow(this);
 
     /// <summary>True when the window lies in that mapping.</summary>
-    internal bool IsOf(MappingRecord record) => ReferenceEquals(_record, record);
+    internal bool IsOf(MappingRecord record) => _mapping.Order == record.Order;
 
     /// <summary>First half of the end, before the barrier.</summary>
     internal void Revoke() => _revoked = true;
@@ -71,7 +71,7 @@ internal sealed class ModelDmaWindow : DmaWindow
     {
         Leave();
         memory = default;
-        _log.Record(_domain.DeviceName, AccessProblem.NotMapped, _address, _length, _direction, _record, _region.Name);
+        _log.Record(_domain.DeviceName, AccessProblem.NotMapped, _address, _length, _direction, MappingRecord.From(_mapping), _region.Name);
         return false;
     }
 }

@@ -4,12 +4,15 @@ using DmaBufIo.Errors;
 namespace DmaBufIo.Models.Iommu;
 
 /// <summary>
-/// An IOMMU without hardware: each device behind it has its own page table, IOTLB and device addresses. Moves the bytes as
-/// hardware in the chosen mode would, and records every access that no live mapping stands for, in every mode (F7).
+/// An IOMMU without hardware: each device behind it has its own page table, IOTLB, invalidation queue and device addresses. Moves
+/// the bytes as hardware in the chosen mode would, and records every access that no live mapping stands for, in every mode (F7).
 /// </summary>
 /// <remarks>
 /// All members may be called from any thread. Mapping and unmapping wait for a DMA of the same device that is moving a piece;
-/// devices do not wait for each other. A run is clean when <see cref="Faults"/> and <see cref="StaleAccesses"/> are 0 at its end.
+/// devices do not wait for each other. An unmap in strict mode, and one in lazy mode that flushes, waits until the device's side has
+/// acknowledged its invalidation; it may be called where a thread may not sleep, and polls there. A device that was not removed keeps
+/// a background thread from its first invalidation on: dispose the IOMMU. A run is clean when
+/// <see cref="Faults"/> and <see cref="StaleAccesses"/> are 0 at its end.
 /// </remarks>
 public sealed class ModelIommu : IDmaFabric, IDisposable
 {
@@ -18,7 +21,7 @@ public sealed class ModelIommu : IDmaFabric, IDisposable
 
     private readonly Lock _gate = new();
     private readonly Dictionary<string, ModelAddressSpace> _spaces = new(StringComparer.Ordinal);
-    private readonly DomainCounters _removed = new();
+    private readonly Dictionary<string, DomainCounters> _removed = new(StringComparer.Ordinal);
     private readonly List<string> _leaks = [];
     private readonly PhysicalMemory _memory;
     private readonly AccessLog _log;
@@ -58,11 +61,39 @@ public sealed class ModelIommu : IDmaFabric, IDisposable
             lock (_gate)
             {
                 var sum = new DomainCounters();
-                sum.Add(_removed);
+                foreach (DomainCounters removed in _removed.Values)
+                    sum.Add(removed);
                 foreach (ModelAddressSpace space in _spaces.Values)
                     sum.Add(space.Domain.Counters);
                 return sum.ToSnapshot();
             }
+        }
+    }
+
+    /// <summary>What was done for the devices of one name so far, removed ones included: a snapshot.</summary>
+    /// <param name="deviceName">The name given to <see cref="AddDevice"/>.</param>
+    /// <returns>The counters; those of all devices add up to <see cref="Counters"/>.</returns>
+    /// <exception cref="DmaBufIoException">There never was a device of that name (<c>ENODEV</c>).</exception>
+    public IommuCounters CountersOf(string deviceName)
+    {
+        ArgumentNullException.ThrowIfNull(deviceName);
+        lock (_gate)
+        {
+            bool wasThere = _removed.TryGetValue(deviceName, out DomainCounters? removed);
+            bool isThere = _spaces.TryGetValue(deviceName, out ModelAddressSpace? space);
+            if (!wasThere && !isThere)
+                throw new DmaBufIoException(
+                    Errno.ENODEV,
+                    "Iommu",
+                    deviceName,
+                    "no device of this name was ever behind the IOMMU",
+                    "Ask by the name that was given to AddDevice");
+            var sum = new DomainCounters();
+            if (removed is not null)
+                sum.Add(removed);
+            if (space is not null)
+                sum.Add(space.Domain.Counters);
+            return sum.ToSnapshot();
         }
     }
 
@@ -130,8 +161,9 @@ public sealed class ModelIommu : IDmaFabric, IDisposable
 
     /// <inheritdoc/>
     /// <remarks>
-    /// Waits for a DMA of the device that is moving a piece. Mappings that are still live are counted as leaked. Removing a
-    /// device twice does nothing.
+    /// Waits for a DMA of the device that is moving a piece. Mappings that are still live are counted as leaked. Invalidations
+    /// that are pending are acknowledged, for no access is let through any more: an unmap that waits for one returns. The thread
+    /// of the device's invalidations has ended on return. Removing a device twice does nothing.
     /// </remarks>
     /// <exception cref="DmaBufIoException">
     /// The space was not made by this IOMMU (<c>EINVAL</c>), or the caller moves data of the device (<c>EDEADLK</c>).
@@ -163,11 +195,15 @@ public sealed class ModelIommu : IDmaFabric, IDisposable
         lock (_gate)
         {
             _spaces.Remove(domain.DeviceName);
-            _removed.Add(domain.Counters);
+            if (!_removed.TryGetValue(domain.DeviceName, out DomainCounters? removed))
+                _removed.Add(domain.DeviceName, removed = new DomainCounters());
+            removed.Add(domain.Counters);
             _leakCount += left.Count;
             foreach (MappingRecord record in left.Take(KeptLeaks - _leaks.Count))
                 _leaks.Add($"{domain.DeviceName}: {record}");
         }
+
+        domain.End();
     }
 
     /// <summary>
@@ -178,8 +214,15 @@ public sealed class ModelIommu : IDmaFabric, IDisposable
     {
         foreach (ModelAddressSpace space in Spaces())
         {
-            using (space.Domain.Gate.EnterAsHost())
-                space.Domain.Flush();
+            IommuDomain domain = space.Domain;
+            long wait;
+            using (domain.Gate.EnterAsHost())
+                wait = domain.QueueFlush();
+            if (wait == 0)
+                continue;
+            domain.Await(wait);
+            using (domain.Gate.EnterAsHost())
+                domain.Reap();
         }
     }
 

@@ -16,6 +16,24 @@ public sealed record ModelIommuOptions
     public int IotlbEntries { get; init; } = 64;
 
     /// <summary>
+    /// True: a thread per device stands for the IOMMU, executes queued invalidations and acknowledges them; it starts with the first
+    /// and ends with the device. False: whoever waits for an acknowledgement executes the queue itself, on its own thread; also
+    /// so under a controlled scheduler. Default: true.
+    /// </summary>
+    /// <remarks>
+    /// With the thread an unmap in strict mode pays a real hand-over to another core and back, as with hardware; without it only
+    /// the work itself. In both cases a device that makes an access meanwhile works the queue off first.
+    /// </remarks>
+    public bool InvalidationThread { get; init; } = true;
+
+    /// <summary>
+    /// Lazy mode: a device for which nothing was mapped or unmapped for this long flushes what waits, at the latest after twice the
+    /// time; needs <see cref="InvalidationThread"/>. Null (the default): only the threshold, a full address space,
+    /// <see cref="ModelIommu.Flush"/> and the removal of the device flush, so that counts do not depend on time. Linux: 10 ms.
+    /// </summary>
+    public TimeSpan? LazyIdleFlush { get; init; }
+
+    /// <summary>
     /// Lazy mode: unmapped ranges that may wait on a device's flush queue; one more triggers the flush. At least 0. Default:
     /// 256, as in Linux.
     /// </summary>
@@ -53,6 +71,7 @@ public sealed record ModelIommuOptions
             nameof(IotlbEntries),
             "is not a power of two of at least 4");
         Check(LazyFlushThreshold >= 0, nameof(LazyFlushThreshold), "is negative");
+        Check(LazyIdleFlush is null || LazyIdleFlush > TimeSpan.Zero, nameof(LazyIdleFlush), "is not a time");
         Check(AddressBits is >= 22 and <= 48, nameof(AddressBits), "is not between 22 and 48");
         Check(ReuseDelay >= 0, nameof(ReuseDelay), "is negative");
         Check(HistoryLength >= 1, nameof(HistoryLength), "is less than 1");

@@ -4,7 +4,7 @@ namespace DmaBufIo.Models.Iommu;
 
 /// <summary>
 /// A 4-level table from 48-bit device addresses to physical addresses: 512 entries of 64 bits per table, leaves of 4 KiB
-/// in the lowest level and of 2 MiB in the one above, laid out like Intel VT-d's second-level entries.
+/// in the lowest level, of 2 MiB and 1 GiB in the two above, laid out like Intel VT-d's second-level entries.
 /// </summary>
 /// <remarks>
 /// All tables lie in one array of words, and an interior entry names the next table by its number in it, as a real one
@@ -14,15 +14,15 @@ namespace DmaBufIo.Models.Iommu;
 internal sealed class PageTable
 {
     public const int PageShift = 12;
-    public const int LargeShift = 21;
+    public const int LargestLeafLevel = 3;
     public const ulong PageSize = 1UL << PageShift;
-    public const ulong LargeSize = 1UL << LargeShift;
 
     private const ulong ReadBit = 1;
     private const ulong WriteBit = 2;
     private const ulong LargeBit = 1 << 7;
     private const ulong AddressMask = 0x000f_ffff_ffff_f000;
-    private const int EntriesPerTable = 512;
+    private const int LevelShift = 9;
+    private const int EntriesPerTable = 1 << LevelShift;
     private const int RootLevel = 4;
     private const int Root = 0;
 
@@ -43,7 +43,7 @@ internal sealed class PageTable
             ulong entry = _words[Slot(table, address, level)];
             if (entry == 0 || (entry & LargeBit) != 0)
             {
-                pageShift = LargeShift;
+                pageShift = ShiftOf(level);
                 return entry;
             }
 
@@ -53,6 +53,12 @@ internal sealed class PageTable
         pageShift = PageShift;
         return _words[Slot(table, address, 1)];
     }
+
+    /// <summary>Bits of an address below an entry of a level: 12, 21, 30 and 39.</summary>
+    public static int ShiftOf(int level) => PageShift + (LevelShift * (level - 1));
+
+    /// <summary>The level whose leaves have this many bits of offset.</summary>
+    public static int LevelOf(int pageShift) => 1 + ((pageShift - PageShift) / LevelShift);
 
     /// <summary>Physical address of the page that a leaf entry maps.</summary>
     public static ulong PhysicalOf(ulong leaf) => leaf & AddressMask;
@@ -66,24 +72,17 @@ internal sealed class PageTable
         ulong bits = (ulong)permission;
         while (length > 0)
         {
-            if (((address | physical) & (LargeSize - 1)) == 0 && length >= LargeSize)
-            {
-                int table = Descend(address, 2);
-                Set(table, Slot(table, address, 2), physical | bits | LargeBit);
-                address += LargeSize;
-                physical += LargeSize;
-                length -= LargeSize;
-                continue;
-            }
-
-            int leaf = Descend(address, 1);
-            int slot = Slot(leaf, address, 1);
-            int count = LeavesUpTo(slot, length);
+            int level = LevelFor(address | physical, length);
+            int shift = ShiftOf(level);
+            ulong flags = level == 1 ? bits : bits | LargeBit;
+            int leaf = Descend(address, level);
+            int slot = Slot(leaf, address, level);
+            int count = LeavesUpTo(slot, length >> shift);
             for (int i = 0; i < count; i++)
-                Set(leaf, slot + i, (physical + ((ulong)i << PageShift)) | bits);
-            address += (ulong)count << PageShift;
-            physical += (ulong)count << PageShift;
-            length -= (ulong)count << PageShift;
+                Set(leaf, slot + i, (physical + ((ulong)i << shift)) | flags);
+            address += (ulong)count << shift;
+            physical += (ulong)count << shift;
+            length -= (ulong)count << shift;
         }
     }
 
@@ -95,22 +94,27 @@ internal sealed class PageTable
         {
             int level = FindLeafLevel(address, path);
             int slot = Slot(path[level], address, level);
-            int count = level == 1 ? LeavesUpTo(slot, length) : 1;
-            for (int i = 0; i < count; i++)
-                Clear(path[level], slot + i);
+            int count = ClearLeaves(path[level], slot, level, length >> ShiftOf(level));
             FreeEmptyTables(address, level, path);
-            ulong cleared = (ulong)count << (level == 1 ? PageShift : LargeShift);
+            ulong cleared = (ulong)count << ShiftOf(level);
             address += cleared;
             length -= cleared;
         }
     }
 
-    // A table of leaves spans 2 MiB, so a run of leaves that begins inside one ends at the next possible 2 MiB leaf.
-    private static int LeavesUpTo(int slot, ulong length) =>
-        (int)Math.Min((ulong)(EntriesPerTable - (slot % EntriesPerTable)), length >> PageShift);
+    private static int LevelFor(ulong addresses, ulong length)
+    {
+        int level = LargestLeafLevel;
+        while (level > 1 && ((addresses & ((1UL << ShiftOf(level)) - 1)) != 0 || length < 1UL << ShiftOf(level)))
+            level--;
+        return level;
+    }
+
+    // A run of leaves ends with its table, where the next larger leaf may begin.
+    private static int LeavesUpTo(int slot, ulong wanted) => (int)Math.Min((ulong)(EntriesPerTable - (slot % EntriesPerTable)), wanted);
 
     private static int Slot(int table, ulong address, int level) =>
-        (table * EntriesPerTable) + (int)((address >> (PageShift + (9 * (level - 1)))) & (EntriesPerTable - 1));
+        (table * EntriesPerTable) + (int)((address >> ShiftOf(level)) & (EntriesPerTable - 1));
 
     private static int TableOf(ulong entry) => (int)(entry >> PageShift);
 
@@ -122,7 +126,7 @@ internal sealed class PageTable
             int slot = Slot(table, address, level);
             ulong entry = _words[slot];
             if ((entry & LargeBit) != 0)
-                throw new InvalidOperationException($"Device address 0x{address:x} is mapped already by a 2 MiB entry.");
+                throw new InvalidOperationException($"Device address 0x{address:x} is mapped already by an entry of level {level}.");
             if (entry == 0)
             {
                 // The child first: taking it may grow the array of words.
@@ -161,6 +165,18 @@ internal sealed class PageTable
             _freeTables.Push(path[level]);
             Clear(path[level + 1], Slot(path[level + 1], address, level + 1));
         }
+    }
+
+    /// <summary>Clears up to a number of leaves from a slot on, as long as they follow each other in one table.</summary>
+    private int ClearLeaves(int table, int slot, int level, ulong wanted)
+    {
+        int limit = LeavesUpTo(slot, wanted);
+        int count = 0;
+
+        // Above the lowest level the next entry may be a table: the mapping goes on in smaller leaves.
+        while (count < limit && (level == 1 || (_words[slot + count] & LargeBit) != 0))
+            Clear(table, slot + count++);
+        return count;
     }
 
     private void Set(int table, int slot, ulong entry)

@@ -18,10 +18,11 @@ internal sealed class PassthroughDomain : IommuDomain
 
     public override ulong Establish(in MemoryRange memory, DmaDirection direction) => Physical.BaseOf(memory.Region) + (ulong)memory.Offset;
 
-    public override void Revoke(MappingRecord record) => record.Region = null;
-
-    public override void Flush()
+    public override void Revoke(MappingRecord record)
     {
+        if (_lastUsed == record)
+            _lastUsed = null;
+        Shadow.Recycle(record);
     }
 
     public override void Clear() => _lastUsed = null;
@@ -29,7 +30,7 @@ internal sealed class PassthroughDomain : IommuDomain
     protected override void TranslateWithin(ulong address, long length, DmaDirection access, out Translation translation)
     {
         MappingRecord? record = _lastUsed;
-        if (record is null || record.Ended || !record.Covers(address) || !record.Permits(access))
+        if (record is null || !record.Covers(address) || !record.Permits(access))
         {
             record = Shadow.Live.Find(address, access);
             if (record is null)

@@ -25,7 +25,10 @@ internal sealed class PhysicalMemory
     /// <param name="addressBits">Bits of a physical address.</param>
     public PhysicalMemory(int addressBits) => _limit = 1UL << addressBits;
 
-    /// <summary>The physical address of a region's first byte, 2 MiB aligned when the region is as large as that.</summary>
+    /// <summary>
+    /// The physical address of a region's first byte: a multiple of 2 MiB or 1 GiB when the region is as large as that, so that a table can
+    /// use large leaves.
+    /// </summary>
     /// <exception cref="DmaBufIoException">No physical addresses are left (<c>ENOMEM</c>).</exception>
     public ulong BaseOf(MemoryRegion region)
     {
@@ -36,7 +39,7 @@ internal sealed class PhysicalMemory
             if (_bases.TryGetValue(region, out known))
                 return (ulong)known;
             ulong length = (ulong)region.Length;
-            ulong alignment = length >= PageTable.LargeSize ? PageTable.LargeSize : PageTable.PageSize;
+            ulong alignment = AlignmentFor(length);
             ulong physical = (_nextBase + alignment - 1) & ~(alignment - 1);
             if (physical >= _limit || length > _limit - physical)
             {
@@ -84,6 +87,19 @@ internal sealed class PhysicalMemory
         region = null;
         offset = 0;
         return false;
+    }
+
+    private ulong AlignmentFor(ulong length)
+    {
+        for (int level = PageTable.LargestLeafLevel; level > 1; level--)
+        {
+            // A narrow address space (a device without translation) is not to be spent on gaps.
+            ulong size = 1UL << PageTable.ShiftOf(level);
+            if (length >= size && size <= _limit >> 10)
+                return size;
+        }
+
+        return PageTable.PageSize;
     }
 
     private void Append(Entry entry)

@@ -4,40 +4,58 @@ using DmaBufIo.Memory;
 
 namespace DmaBufIo.Models.Iommu;
 
-/// <summary>Strict and lazy mode: page table, IOTLB, an allocator of device addresses, and in lazy mode a flush queue.</summary>
+/// <summary>
+/// Strict and lazy mode: page table, IOTLB, an invalidation queue, an allocator of device addresses, and in lazy mode a flush queue.
+/// </summary>
+/// <remarks>
+/// <para>
+/// Life of an unmapped range. Its table entries are cleared under the gate. Strict: an invalidation and a wait are queued under
+/// the same hold, and the unmap returns when the wait was acknowledged. Lazy: it goes to the flush queue; the one that is too
+/// many queues one invalidation of everything and a wait, and its unmap returns when that was acknowledged. Acknowledged ranges are
+/// reaped by the next map or unmap: only then are their addresses available again, so no IOTLB entry ever meets a new mapping.
+/// </para>
+/// <para>
+/// The device works the queue off before each translation. So it is never served by an entry whose invalidation was queued
+/// before, though it may be the first to notice: then the device itself acknowledges.
+/// </para>
+/// </remarks>
 internal sealed class TranslatingDomain : IommuDomain
 {
     private readonly PageTable _table = new();
     private readonly Iotlb _iotlb;
+    private readonly InvalidationQueue _queue;
+    private readonly InvalidationAgent _agent;
     private readonly DeviceAddressAllocator _addresses;
     private readonly Queue<MappingRecord> _flushQueue = new();
+    private readonly Queue<(long Wait, MappingRecord Record)> _invalidated = new();
     private readonly bool _lazy;
+    private bool _waitNeeded;
+    private bool _armNeeded;
 
     public TranslatingDomain(ModelIommu owner, string deviceName, PhysicalMemory memory)
         : base(owner, deviceName, memory)
     {
         _iotlb = new Iotlb(Options.IotlbEntries);
+        _queue = new InvalidationQueue(_iotlb, Counters);
+        _agent = new InvalidationAgent(this, _queue, Options);
         _addresses = new DeviceAddressAllocator(Options.AddressBits, Options.ReuseDelay);
         _lazy = Options.Mode == IommuMode.Lazy;
     }
 
     public override ulong Establish(in MemoryRange memory, DmaDirection direction)
     {
+        Reap();
         ulong physical = Physical.BaseOf(memory.Region) + (ulong)memory.Offset;
-        ulong pages = (ulong)memory.Length >> PageTable.PageShift;
-
-        // Equal offsets within 2 MiB on both sides let the table use large leaves; better small ones than none.
-        ulong alignment = memory.Length >= (long)PageTable.LargeSize ? PageTable.LargeSize >> PageTable.PageShift : 1;
-        ulong phase = physical >> PageTable.PageShift & (alignment - 1);
-        if (!TryAllocate(pages, alignment, phase, out ulong first) && !TryAllocate(pages, 1, 0, out first))
+        if (!TryAllocate(physical, memory.Length, out ulong first))
         {
-            throw new DmaBufIoException(
-                Errno.ENOMEM,
-                "Iommu",
-                DeviceName,
-                $"no {memory.Length} contiguous device addresses are left below 0x{AddressLimit:x}",
-                "Unmap what is not used, or widen AddressBits",
-                range: $"{memory.Offset}+{memory.Length}");
+            // Nobody else can execute the queue while the gate is held here, so this thread does.
+            if (_invalidated.Count == 0 && _flushQueue.Count == 0)
+                throw Exhausted(memory);
+            QueueFlush();
+            _queue.Execute();
+            Reap();
+            if (!TryAllocate(physical, memory.Length, out first))
+                throw Exhausted(memory);
         }
 
         ulong address = first << PageTable.PageShift;
@@ -47,40 +65,71 @@ internal sealed class TranslatingDomain : IommuDomain
 
     public override void Revoke(MappingRecord record)
     {
+        Reap();
         _table.Unmap(record.Start, record.End - record.Start);
-        if (_lazy)
+        if (!_lazy)
         {
-            // The IOTLB may still serve it: addresses and memory stay reserved for it until the flush.
-            _flushQueue.Enqueue(record);
-            if (_flushQueue.Count > Options.LazyFlushThreshold)
-                Flush();
+            Invalidated(record);
+            _queue.PutRange(record.Start, record.End);
+            _waitNeeded = true;
             return;
         }
 
-        _iotlb.Invalidate(record.Start, record.End);
-        Counters.Invalidations++;
-        Release(record);
+        // The IOTLB may still serve it: addresses and memory stay reserved for it until the flush.
+        _flushQueue.Enqueue(record);
+        if (_flushQueue.Count > Options.LazyFlushThreshold)
+            PutFlush();
+        else
+            _armNeeded |= _flushQueue.Count == 1;
     }
 
-    public override void Flush()
+    public override long QueueWait()
     {
-        if (_flushQueue.Count == 0)
-            return;
-        _iotlb.Flush();
-        Counters.Flushes++;
-        while (_flushQueue.TryDequeue(out MappingRecord? record))
-            Release(record);
+        if (!_waitNeeded)
+            return 0;
+        _waitNeeded = false;
+        return _queue.PutWait();
+    }
+
+    public override long QueueFlush()
+    {
+        if (_flushQueue.Count != 0)
+            PutFlush();
+        return QueueWait();
+    }
+
+    public override void Await(long wait)
+    {
+        if (_armNeeded)
+            Arm();
+        if (wait != 0)
+            _agent.Await(wait);
+    }
+
+    public override void Reap()
+    {
+        while (_invalidated.TryPeek(out (long Wait, MappingRecord Record) oldest) && oldest.Wait <= _queue.Acknowledged)
+        {
+            MappingRecord record = _invalidated.Dequeue().Record;
+            _addresses.Free(record.Start >> PageTable.PageShift, (record.End - record.Start) >> PageTable.PageShift);
+            Shadow.Recycle(record);
+        }
     }
 
     public override void Clear()
     {
+        _queue.Execute();
         _iotlb.Flush();
-        while (_flushQueue.TryDequeue(out MappingRecord? record))
-            record.Region = null;
+        _invalidated.Clear();
+        _flushQueue.Clear();
     }
+
+    public override void End() => _agent.Stop();
 
     protected override void TranslateWithin(ulong address, long length, DmaDirection access, out Translation translation)
     {
+        if (_queue.HasPending)
+            _queue.Execute();
         int index = FindPage(address);
         if (index < 0)
         {
@@ -149,19 +198,54 @@ internal sealed class TranslatingDomain : IommuDomain
         return index;
     }
 
-    private bool TryAllocate(ulong pages, ulong alignment, ulong phase, out ulong first)
+    /// <summary>
+    /// Equal offsets within 1 GiB or 2 MiB on both sides let the table use large leaves; better small ones than none.
+    /// </summary>
+    private bool TryAllocate(ulong physical, long length, out ulong first)
     {
-        if (_addresses.TryAllocate(pages, alignment, phase, out first))
-            return true;
-        if (_flushQueue.Count == 0)
-            return false;
-        Flush();
-        return _addresses.TryAllocate(pages, alignment, phase, out first);
+        ulong pages = (ulong)length >> PageTable.PageShift;
+        ulong page = physical >> PageTable.PageShift;
+        for (int level = PageTable.LargestLeafLevel; ; level--)
+        {
+            ulong alignment = 1UL << (PageTable.ShiftOf(level) - PageTable.PageShift);
+            if (pages >= alignment && _addresses.TryAllocate(pages, alignment, page & (alignment - 1), out first))
+                return true;
+            if (level == 1)
+                break;
+        }
+
+        first = 0;
+        return false;
     }
 
-    private void Release(MappingRecord record)
+    /// <summary>Notes which acknowledgement makes an ended mapping's addresses available.</summary>
+    private void Invalidated(MappingRecord record)
     {
+        // IOTLB lines hold the memory themselves until they are dropped.
         record.Region = null;
-        _addresses.Free(record.Start >> PageTable.PageShift, (record.End - record.Start) >> PageTable.PageShift);
+        _invalidated.Enqueue((_queue.NextWait, record));
     }
+
+    private void PutFlush()
+    {
+        _queue.PutGlobal();
+        _waitNeeded = true;
+        while (_flushQueue.TryDequeue(out MappingRecord? record))
+            Invalidated(record);
+    }
+
+    private void Arm()
+    {
+        // Two threads may both see it; arming twice is harmless.
+        _armNeeded = false;
+        _agent.ArmIdleFlush();
+    }
+
+    private DmaBufIoException Exhausted(in MemoryRange memory) => new(
+        Errno.ENOMEM,
+        "Iommu",
+        DeviceName,
+        $"no {memory.Length} contiguous device addresses are left below 0x{AddressLimit:x}",
+        "Unmap what is not used, or widen AddressBits",
+        range: $"{memory.Offset}+{memory.Length}");
 }

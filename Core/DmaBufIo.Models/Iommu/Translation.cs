@@ -8,7 +8,7 @@ internal struct Translation
     /// <summary>What is wrong with the access; decides whether it is served.</summary>
     public AccessProblem Problem;
 
-    /// <summary>The mapping concerned, live or ended; null when none is known.</summary>
+    /// <summary>The mapping concerned, live or ended; null when none is known. Not to be kept: it is used again.</summary>
     public MappingRecord? Record;
 
     /// <summary>The memory, when the access is served.</summary>

@@ -8,10 +8,12 @@ namespace DmaBufIo.Models.Tests.Iommu;
 public class GeneratedTests
 {
     [Theory]
-    [InlineData(IommuMode.Strict)]
-    [InlineData(IommuMode.Lazy)]
-    [InlineData(IommuMode.Passthrough)]
-    public void Any_sequence_of_maps_unmaps_and_accesses_behaves_as_a_plain_list_of_mappings_says(IommuMode mode)
+    [InlineData(IommuMode.Strict, true)]
+    [InlineData(IommuMode.Strict, false)]
+    [InlineData(IommuMode.Lazy, true)]
+    [InlineData(IommuMode.Lazy, false)]
+    [InlineData(IommuMode.Passthrough, true)]
+    public void Any_sequence_of_maps_unmaps_and_accesses_behaves_as_a_plain_list_of_mappings_says(IommuMode mode, bool thread)
     {
         // Each number is one step; a shorter list of them is a sequence too, so that a failure shrinks.
         Arbitrary<int[]> steps = Arb.From(
@@ -19,7 +21,7 @@ public class GeneratedTests
             failing => Enumerable.Range(0, failing.Length).Select(gone => failing.Where((_, i) => i != gone).ToArray()));
         Property property = Prop.ForAll(steps, numbers =>
         {
-            using var model = new ReferenceModel(mode);
+            using var model = new ReferenceModel(mode, thread);
             foreach (int number in numbers)
                 model.Step(number);
             model.Finish();
@@ -35,7 +37,7 @@ public class GeneratedTests
     [InlineData(IommuMode.Passthrough, 5)]
     public void A_long_life_of_random_steps_stays_true_to_the_list(IommuMode mode, int seed)
     {
-        using var model = new ReferenceModel(mode);
+        using var model = new ReferenceModel(mode, thread: seed % 2 == 0);
         var random = new Random(seed);
         for (int i = 0; i < 15_000; i++)
             model.Step(random.Next());

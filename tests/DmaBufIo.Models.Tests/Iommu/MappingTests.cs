@@ -168,6 +168,7 @@ public class MappingTests
     [Theory]
     [InlineData(nameof(ModelIommuOptions.IotlbEntries))]
     [InlineData(nameof(ModelIommuOptions.LazyFlushThreshold))]
+    [InlineData(nameof(ModelIommuOptions.LazyIdleFlush))]
     [InlineData(nameof(ModelIommuOptions.AddressBits))]
     [InlineData(nameof(ModelIommuOptions.ReuseDelay))]
     [InlineData(nameof(ModelIommuOptions.HistoryLength))]
@@ -179,6 +180,7 @@ public class MappingTests
         {
             nameof(ModelIommuOptions.IotlbEntries) => good with { IotlbEntries = 48 },
             nameof(ModelIommuOptions.LazyFlushThreshold) => good with { LazyFlushThreshold = -1 },
+            nameof(ModelIommuOptions.LazyIdleFlush) => good with { LazyIdleFlush = TimeSpan.Zero },
             nameof(ModelIommuOptions.AddressBits) => good with { AddressBits = 49 },
             nameof(ModelIommuOptions.ReuseDelay) => good with { ReuseDelay = -1 },
             nameof(ModelIommuOptions.HistoryLength) => good with { HistoryLength = 0 },

@@ -24,14 +24,16 @@ internal sealed class ReferenceModel : IDisposable
     private readonly List<DeviceRange> _ended = [];
     private readonly List<DeviceRange> _waiting = [];
     private long _flushesSeen;
+    private long _unmapCalls;
     private byte _next;
 
-    public ReferenceModel(IommuMode mode)
+    public ReferenceModel(IommuMode mode, bool thread)
     {
         _mode = mode;
         _bench = new Bench(new ModelIommuOptions
         {
             Mode = mode,
+            InvalidationThread = thread,
             AddressBits = 22,
             IotlbEntries = 16,
             ReuseDelay = 5,
@@ -66,10 +68,15 @@ internal sealed class ReferenceModel : IDisposable
 
     public void Finish()
     {
-        foreach (DeviceRange range in _live)
-            _bench.Space.Unmap(range);
+        _unmapCalls += _live.Count == 0 ? 0 : 1;
+        _bench.Space.Unmap(_live.ToArray());
         Assert.Equal(0, _bench.Iommu.LiveMappings);
-        Assert.Equal(_bench.Iommu.Counters.Maps, _bench.Iommu.Counters.Unmaps);
+        IommuCounters counters = _bench.Iommu.Counters;
+        Assert.Equal(counters.Maps, counters.Unmaps);
+        long invalidated = _mode == IommuMode.Strict ? counters.Unmaps : 0;
+        Assert.Equal((invalidated, invalidated), (counters.Invalidations, counters.AcknowledgedInvalidations));
+        if (_mode == IommuMode.Strict)
+            Assert.Equal((_unmapCalls, 0), (counters.InvalidationWaits, counters.Flushes));
         CheckMemory();
     }
 
@@ -138,14 +145,27 @@ internal sealed class ReferenceModel : IDisposable
         if (_live.Count == 0)
             return;
         int index = choice.Next(_live.Count);
-        DeviceRange range = _live[index];
-        _bench.Space.Unmap(range);
-        _live.RemoveAt(index);
-        _ended.Add(range);
-        if (_mode == IommuMode.Lazy)
+        int count = choice.Next(3) == 0 ? Math.Min(choice.Next(1, 12), _live.Count - index) : 1;
+        DeviceRange[] ranges = [.. _live[index..(index + count)]];
+        if (count == 1)
+            _bench.Space.Unmap(ranges[0]);
+        else
+            _bench.Space.Unmap(ranges);
+        _unmapCalls++;
+        _live.RemoveRange(index, count);
+        _ended.AddRange(ranges);
+        foreach (DeviceRange range in ranges)
+        {
+            if (_mode != IommuMode.Lazy)
+                break;
             _waiting.Add(range);
-        NoteFlushes();
-        Assert.InRange(_waiting.Count, 0, FlushThreshold);
+            if (_waiting.Count <= FlushThreshold)
+                continue;
+            _waiting.Clear();
+            _flushesSeen++;
+        }
+
+        Assert.Equal(_flushesSeen, _bench.Iommu.Counters.Flushes);
     }
 
     private void Access(Random choice)

@@ -130,6 +130,36 @@ public class TranslationTests
         Assert.Equal(Errno.EFAULT, bench.Read(range.Address + (300 * Bench.Page)));
     }
 
+    [Theory]
+    [InlineData(0, (2 << 18) + 512 + 1, 2 + 1 + 1)]
+    [InlineData((1 << 18) - 513, 513 + (1 << 18) + 512 + 1, 1 + 1 + 1 + 1 + 1)]
+    [InlineData(511, 1 << 18, 1 + 511 + 511)]
+    public void A_mapping_of_1_GiB_takes_one_entry_and_smaller_ones_at_its_ends(int firstPage, int pages, int entries)
+    {
+        using var bench = new Bench(new ModelIommuOptions { IotlbEntries = 2048 });
+        MemoryRegion region = bench.Region(firstPage + pages);
+        for (int round = 0; round < 2; round++)
+        {
+            DeviceRange range = bench.Map(region, firstPage, pages);
+            int[] probes = [0, 1, 2, 511, 512, 513, 514, 515, pages / 2, pages - 514, pages - 513, pages - 512, pages - 2, pages - 1];
+            IommuCounters before = bench.Iommu.Counters;
+            foreach (int page in probes)
+            {
+                ulong address = range.Address + ((ulong)page * Bench.Page) + 5;
+                Assert.Equal(Errno.Ok, bench.Port.Write(address, BitConverter.GetBytes(page + round)));
+                Assert.Equal(page + round, BitConverter.ToInt32(region.Span(((long)firstPage + page) * Bench.Page + 5, 4)));
+            }
+
+            // One byte of each 2 MiB and of each page of both ends: every entry that there is.
+            for (int page = 0; page < pages; page += page < 1024 || page >= pages - 1024 ? 1 : 256)
+                Assert.Equal(Errno.Ok, bench.Read(range.Address + ((ulong)page * Bench.Page)));
+            IommuCounters counted = bench.Iommu.Counters.Since(before);
+            Assert.Equal((entries, entries), (counted.TableWalks, counted.IotlbMisses));
+            bench.Space.Unmap(range);
+            Assert.All(probes, page => Assert.Equal(Errno.EFAULT, bench.Read(range.Address + ((ulong)page * Bench.Page))));
+        }
+    }
+
     [Fact]
     public void Counts_of_a_premapped_4_KiB_request_are_one_hit_and_nothing_else()
     {
@@ -157,7 +187,7 @@ public class TranslationTests
             bench.Space.Unmap(range);
         }
 
-        Assert.Equal(new IommuCounters(100, 100, 100, 100, 0, 100, 0, 0, 0, 0), bench.Iommu.Counters);
+        Assert.Equal(new IommuCounters(100, 100, 100, 100, 0, 100, 100, 100, 0, 0, 0, 0), bench.Iommu.Counters);
     }
 
     [Fact]
