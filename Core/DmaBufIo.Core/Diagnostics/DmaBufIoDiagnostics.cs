@@ -59,7 +59,15 @@ public static class DmaBufIoDiagnostics
     internal static void Report(DriverFault fault)
     {
         Counters.DriverFaults.Add();
-        DriverFaulted?.Invoke(fault);
+        try
+        {
+            DriverFaulted?.Invoke(fault);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // Who hears of faults has one of its own. There is nobody left to tell but the counter, and the caller must not be cut off here.
+            Counters.DriverFaults.Add();
+        }
     }
 }
 

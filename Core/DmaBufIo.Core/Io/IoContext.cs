@@ -27,6 +27,7 @@ public sealed class IoContext : IDisposable
     private readonly List<IPollable> _pollables = [];
     private readonly long _number = SchedulePoint.NewObject();
     private int _active;
+    private long _reaps;
     private volatile bool _visiting;
     private Thread? _ownerThread;
 
@@ -53,6 +54,12 @@ public sealed class IoContext : IDisposable
 
     /// <summary>True while the owner is inside a batch.</summary>
     public bool IsActive => Volatile.Read(ref _active) != 0;
+
+    /// <summary>How often the owner has looked at its queues. Who sees it advance need not visit: the owner reaps by itself.</summary>
+    internal long Reaps => Volatile.Read(ref _reaps);
+
+    /// <summary>The owner looks at its queues.</summary>
+    internal void CountReap() => Volatile.Write(ref _reaps, _reaps + 1);
 
     /// <summary>Begins a batch of the owner. Plain store, plain load; sleeps only when a visitor is working the context.</summary>
     /// <exception cref="InvalidOperationException">Another thread is inside: a context is used by one thread at a time.</exception>

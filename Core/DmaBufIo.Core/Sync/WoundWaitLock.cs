@@ -73,24 +73,21 @@ public sealed class WoundWaitLock
         }
 
         var reason = new WaitReason($"reservation lock of {Name}", DescribeHolder);
-        Errno status = Errno.EINTR;
+        Errno status;
         try
         {
             status = _queue.Wait(() => waiter.IsGranted, reason, cancellationToken, context);
         }
-        finally
+        catch
         {
-            lock (s_graph)
-            {
-                // The grant may have come after the wait gave up: then the lock is ours all the same.
-                if (waiter.IsGranted)
-                    status = Errno.Ok;
-                else
-                    _waiters.Remove(waiter);
-            }
+            // The caller will not know that it holds the lock.
+            if (LeaveLine(waiter))
+                Unlock();
+            throw;
         }
 
-        return status;
+        // The grant may have come after the wait gave up: then the lock is ours all the same.
+        return LeaveLine(waiter) ? Errno.Ok : status;
     }
 
     /// <summary>Takes the lock if it is free; never waits.</summary>
@@ -145,6 +142,18 @@ public sealed class WoundWaitLock
                 _holder?.ThreadName,
                 _holder is null ? TimeSpan.Zero : Stopwatch.GetElapsedTime(_heldSince),
                 [.. _waiters.Select(static w => w.Parker.ThreadName)]);
+        }
+    }
+
+    /// <summary>The wait is over.</summary>
+    /// <returns>True when the lock was granted.</returns>
+    private bool LeaveLine(Waiter waiter)
+    {
+        lock (s_graph)
+        {
+            if (!waiter.IsGranted)
+                _waiters.Remove(waiter);
+            return waiter.IsGranted;
         }
     }
 
