@@ -29,7 +29,7 @@ public sealed class IoContext : IDisposable
     private int _active;
     private long _reaps;
     private volatile bool _visiting;
-    private Thread? _ownerThread;
+    private NoSleepState? _owner;
 
     /// <summary>Creates a context with the lowest free slot.</summary>
     /// <param name="name">A name for messages, for example the ring's.</param>
@@ -66,6 +66,14 @@ public sealed class IoContext : IDisposable
     [Diagnostics.HotPath]
     public void Enter()
     {
+        TellTime();
+        EnterToReap();
+    }
+
+    /// <summary>Begins a batch that starts no requests, and needs no clock for them.</summary>
+    [Diagnostics.HotPath]
+    internal void EnterToReap()
+    {
         if (SchedulePoint.Enabled)
             SchedulePoint.Reach(StepKind.Ownership, _number);
         if (_active != 0)
@@ -73,10 +81,15 @@ public sealed class IoContext : IDisposable
         Volatile.Write(ref _active, 1);
         if (_visiting)
             EnterSlow();
-        _ownerThread = Thread.CurrentThread;
-        Now = Environment.TickCount64;
-        NoSleepContext.Enter();
+        NoSleepState state = NoSleepContext.Current;
+        if (!ReferenceEquals(_owner, state))
+            _owner = state;
+        state.Depth++;
     }
+
+    /// <summary>Asks the clock (<see cref="Now"/>): once per batch that starts requests.</summary>
+    [Diagnostics.HotPath]
+    internal void TellTime() => Now = Environment.TickCount64;
 
     /// <summary>Ends a batch of the owner, or interrupts it before something that may sleep.</summary>
     [Diagnostics.HotPath]
@@ -84,7 +97,7 @@ public sealed class IoContext : IDisposable
     {
         if (SchedulePoint.Enabled)
             SchedulePoint.Reach(StepKind.Ownership, _number);
-        NoSleepContext.Leave();
+        _owner!.Depth--; // the same thread has entered
         Volatile.Write(ref _active, 0);
 
         // The store above and this load may pass each other; the visitor's barrier comes before it looks, so one of the two sees the other.
@@ -123,8 +136,9 @@ public sealed class IoContext : IDisposable
         {
             _visiting = true;
             RequestGate.Barrier();
-            _handOver.Wait(() => Volatile.Read(ref _active) == 0, new WaitReason($"batch of context {Name}", () => $"owner {(_ownerThread is { } t ? Parker.NameOf(t) : "unknown")}"));
-            NoSleepContext.Enter();
+            _handOver.Wait(() => Volatile.Read(ref _active) == 0, new WaitReason($"batch of context {Name}", () => $"owner {(_owner is { } o ? Parker.NameOf(o.Thread) : "unknown")}"));
+            NoSleepState state = NoSleepContext.Current;
+            state.Depth++;
             try
             {
                 Now = Environment.TickCount64; // the owner's last batch may be long ago
@@ -132,7 +146,7 @@ public sealed class IoContext : IDisposable
             }
             finally
             {
-                NoSleepContext.Leave();
+                state.Depth--;
             }
         }
         finally

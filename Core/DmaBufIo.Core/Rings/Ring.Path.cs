@@ -470,6 +470,7 @@ public sealed partial class Ring
     {
         _roomMade = false;
         _retries++;
+        _context.TellTime();
 
         // Each at most once per call. A file that sent one back is not asked again in this call, but the others are: its device may be stuck, theirs
         // are not. All of that file's move to the end of the queue, so that their order stays.
@@ -526,6 +527,7 @@ public sealed partial class Ring
     [Diagnostics.HotPath]
     private void ContinuePartial()
     {
+        _context.TellTime();
         for (int i = _partial.Count; i > 0; i--)
         {
             int tag = _partial.Take();

@@ -191,7 +191,8 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         while (true)
         {
             int progress;
-            _context.Enter();
+            _context.EnterToReap();
+            _context.CountReap();
             try
             {
                 progress = PollFiles();
