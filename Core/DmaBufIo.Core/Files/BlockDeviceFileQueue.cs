@@ -97,8 +97,6 @@ internal sealed class BlockDeviceFileQueue : FileQueue
                     break;
                 gathered[count] = bio;
                 request.Pending = 1;
-                request.Iter.Finish();
-                request.FileOffset = fileOffset + length;
             }
 
             if (count == 0)

@@ -136,7 +136,7 @@ public abstract class FileQueue : IDisposable
     /// <param name="map">The map; each request holds a reference on it.</param>
     /// <param name="requests">The table of requests; each has its iterator.</param>
     /// <param name="tags">Which of them, in order.</param>
-    /// <returns>How many were issued wholly, from the first one on. The next is then given to <see cref="ReadIter"/> or <see cref="WriteIter"/>.</returns>
+    /// <returns>How many were issued wholly, from the first one on; nobody looks at their iterators any more. The next is then given to <see cref="ReadIter"/> or <see cref="WriteIter"/>.</returns>
     public virtual int IssueRanges(bool isWrite, DmaMap map, Span<IoRequest> requests, ReadOnlySpan<int> tags) => 0;
 
     /// <summary>Makes everything acknowledged before durable.</summary>

@@ -17,11 +17,11 @@ public struct IovIter
     private readonly object? _source; // the vector of the kinds that have one
     private readonly ReadOnlyMemory<BufferRange> _ranges; // of a vector over a map; here, so that a request allocates nothing
     private int _segment;
+    private int _kinds; // kind and direction: one word, stored at once
 
     private IovIter(IovKind kind, DmaDirection direction, object? source, long offset, long count, DmaMap? map = null, ReadOnlyMemory<BufferRange> ranges = default)
     {
-        Kind = kind;
-        Direction = direction;
+        _kinds = (int)kind | ((int)direction << 16);
         _source = source;
         Map = map;
         Offset = offset;
@@ -31,10 +31,10 @@ public struct IovIter
     }
 
     /// <summary>What it goes over.</summary>
-    public IovKind Kind { get; private set; }
+    public readonly IovKind Kind => (IovKind)(_kinds & 0xFFFF);
 
     /// <summary><see cref="DmaDirection.FromDevice"/> for a read (memory is the destination), <see cref="DmaDirection.ToDevice"/> for a write.</summary>
-    public DmaDirection Direction { get; private set; }
+    public readonly DmaDirection Direction => (DmaDirection)(_kinds >> 16);
 
     /// <summary>Bytes from the start of the map, or of the current segment.</summary>
     public long Offset { get; private set; }
@@ -60,17 +60,9 @@ public struct IovIter
     /// <summary>Makes it one range of a map that <see cref="Bind"/> tells later. In place: a ring's request writes what is new and leaves what is there.</summary>
     internal void SetRange(long offset, long count, DmaDirection direction)
     {
-        Kind = IovKind.DmaBufMap;
-        Direction = direction;
+        _kinds = (int)IovKind.DmaBufMap | ((int)direction << 16);
         Offset = offset;
         Count = count;
-    }
-
-    /// <summary>Moves a range to its end.</summary>
-    internal void Finish()
-    {
-        Offset += Count;
-        Count = 0;
     }
 
     /// <summary>The map of a range. Compared before it is stored: storing a reference costs more than a look.</summary>
