@@ -234,18 +234,30 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
 
     /// <summary>
     /// Waits until every request has ended, then closes: registrations are removed, files put. Awaited requests end as they do, and their continuations run; requests that those
-    /// make are refused (<see cref="ObjectDisposedException"/>). A driver thread is ended. Not while holding a reservation lock. Idempotent; may be called by a continuation.
+    /// make are refused (<see cref="ObjectDisposedException"/>); what a continuation throws comes out here, and the ring stays open. A driver thread is ended. Not while holding a reservation lock. Idempotent; may be called by a continuation.
     /// </summary>
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _closing, 1) != 0)
             return;
-        _refusesPlain = true;
-        _driver?.Stop();
-        Span<RingCompletion> completions = stackalloc RingCompletion[64];
-        SubmitPrepared(CancellationToken.None);
-        while (Outstanding > 0)
-            ReapEnded(completions, 1, CancellationToken.None);
+        bool drained = false;
+        try
+        {
+            _refusesPlain = true;
+            _driver?.Stop();
+            Drain();
+            drained = true;
+        }
+        finally
+        {
+            // A continuation threw: the ring is as it was, and may be closed again.
+            if (!drained)
+            {
+                _refusesPlain = _driver is not null;
+                Volatile.Write(ref _closing, 0);
+            }
+        }
+
         for (int slot = 0; slot < _slots.Length; slot++)
         {
             if (_slots[slot] is not null)
@@ -288,6 +300,15 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         request.State = RequestState.Prepared;
         _prepared.Add(tag);
         return true;
+    }
+
+    private void Drain()
+    {
+        Span<RingCompletion> completions = stackalloc RingCompletion[64];
+        SubmitPrepared(CancellationToken.None);
+        while (Outstanding > 0)
+            ReapEnded(completions, 1, CancellationToken.None);
+        RunContinuations();
     }
 
     private int TakeEnded(Span<RingCompletion> completions)

@@ -279,6 +279,30 @@ public sealed class AwaitTests
     }
 
     [Fact]
+    public void R6_a_ring_whose_closing_met_a_continuation_that_throws_is_open_and_can_be_closed_again()
+    {
+        using var stage = new Stage();
+        var ring = new Ring(new RingOptions { Name = "ring1", Entries = 8 });
+        ring.RegisterBuffer(0, new BufferRegistration { Buffer = stage.Exporter.Buffer, File = stage.File });
+        int ran = 0;
+        for (int i = 0; i < 2; i++)
+        {
+            ring.FlushAsync(stage.File).GetAwaiter().UnsafeOnCompleted(() =>
+            {
+                if (ran++ == 0)
+                    throw new NotSupportedException("the application's");
+            });
+        }
+
+        Assert.Throws<NotSupportedException>(ring.Dispose);
+        Assert.Equal(1, ran);
+        Assert.True(ring.TryReadFixed(stage.File, 0, 0, 512, 0, 1));
+        ring.Dispose();
+        Assert.Equal((2, 0), (ran, ring.InFlight));
+        Assert.Throws<ObjectDisposedException>(() => ring.TryReadFixed(stage.File, 0, 0, 512, 0, 1));
+    }
+
+    [Fact]
     public void I6_R4_random_plain_and_awaited_requests_between_invalidations_leave_what_two_byte_arrays_say()
     {
         for (int run = 0; run < 20; run++)
