@@ -90,7 +90,8 @@ public sealed class RingMemoryTests
                 for (int window = 0; window < 6; window++)
                 {
                     // The first of them warm up.
-                    mapping = Math.Min(mapping, Allocated(() => space.Unmap(space.Map(new MemoryRange(memory, 0, length), DmaDirection.FromDevice, "own"))));
+                    mapping = Math.Min(mapping, Allocated(() =>
+                        space.Unmap(space.Map(new MemoryRange(memory, 0, length), DmaDirection.FromDevice, "own"))));
                     request = Math.Min(request, Allocated(() =>
                     {
                         ring.TryReadFixed(file, 0, 0, length, 0, 1);
@@ -155,7 +156,9 @@ public sealed class RingMemoryTests
 
     private static RingCompletion Do(Ring ring, IoFile file, bool read, long offset, long length, long fileOffset)
     {
-        Assert.True(read ? ring.TryReadFixed(file, 0, offset, length, fileOffset, 1) : ring.TryWriteFixed(file, 0, offset, length, fileOffset, 1));
+        Assert.True(read
+            ? ring.TryReadFixed(file, 0, offset, length, fileOffset, 1)
+            : ring.TryWriteFixed(file, 0, offset, length, fileOffset, 1));
         ring.Submit(TestContext.Current.CancellationToken);
         var completions = new RingCompletion[1];
         Assert.Equal(1, ring.Reap(completions, 1, TestContext.Current.CancellationToken));
@@ -211,7 +214,8 @@ public sealed class RingMemoryTests
             long at = (places[area] * (long)AreaSize) + (512 * random.NextInt64(((AreaSize - total) / 512) + 1));
             bool read = random.Next(2) == 0;
             bool taken = ranges.Length > 1
-                ? read ? ring.TryReadFixedVector(file, 0, ranges, at, (ulong)area) : ring.TryWriteFixedVector(file, 0, ranges, at, (ulong)area)
+                ? read ? ring.TryReadFixedVector(file, 0, ranges, at, (ulong)area)
+                : ring.TryWriteFixedVector(file, 0, ranges, at, (ulong)area)
                 : read ? ring.TryReadFixed(file, 0, ranges[0].Offset, total, at, (ulong)area)
                 : ring.TryWriteFixed(file, 0, ranges[0].Offset, total, at, (ulong)area);
             Assert.True(taken, "the ring is full");

@@ -94,8 +94,8 @@ public sealed class DmaBuf
     public static DmaBuf FromDescriptor(SafeHandle descriptor) => DmaBufTable.Find(descriptor);
 
     /// <summary>
-    /// The buffer that stands for memory of the application's own: it never moves and covers the whole region. The same region answers the same buffer
-    /// for as long as anyone holds a reference on it, so that users of one device share its attachment.
+    /// The buffer that stands for memory of the application's own: it never moves and covers the whole region. The same region answers the
+    /// same buffer for as long as anyone holds a reference on it, so that users of one device share its attachment.
     /// </summary>
     /// <param name="memory">The region. Stays the caller's, and stays allocated until the last reference on the buffer is dropped.</param>
     /// <returns>The buffer with one more reference, which the caller drops by <see cref="Put"/>.</returns>

@@ -5,12 +5,12 @@ using DmaBufIo.Memory;
 namespace DmaBufIo.DmaBufs;
 
 /// <summary>
-/// The application's own memory as a buffer, so that it takes the same way as a foreign one: token, map, reference (PROTOCOL §9). It never moves, and it is
-/// never freed here: the region stays the application's.
+/// The application's own memory as a buffer, so that it takes the same way as a foreign one: token, map, reference (PROTOCOL §9). It never
+/// moves, and it is never freed here: the region stays the application's.
 /// </summary>
 /// <remarks>
-/// One buffer per region while anyone holds a reference on it: registrations with several files share it, and with it the attachment and the mapping of
-/// each device.
+/// One buffer per region while anyone holds a reference on it: registrations with several files share it, and with it the attachment and
+/// the mapping of each device.
 /// </remarks>
 internal sealed class HostMemoryExporter : DmaBufExporter
 {
@@ -24,7 +24,11 @@ internal sealed class HostMemoryExporter : DmaBufExporter
     internal static DmaBuf Export(MemoryRegion region)
     {
         if (region.File.IsClosed)
-            throw new DmaBufIoException(Errno.EBADF, "DmaBufs", region.Name, "the memory region was disposed", "Keep the region until its registrations have ended", rule: "R1");
+        {
+            throw new DmaBufIoException(
+                Errno.EBADF, "DmaBufs", region.Name, "the memory region was disposed", "Keep it while it is registered", rule: "R1");
+        }
+
         lock (s_lock)
         {
             // One whose last reference is just being dropped is on its way out and is not taken any more.
@@ -36,7 +40,8 @@ internal sealed class HostMemoryExporter : DmaBufExporter
         }
     }
 
-    public override SgTable Map(DmaAttachment attachment, DmaDirection direction, in HeldReservation held) => MapMemory(attachment, direction, _memory);
+    public override SgTable Map(DmaAttachment attachment, DmaDirection direction, in HeldReservation held) =>
+        MapMemory(attachment, direction, _memory);
 
     public override void Unmap(SgTable table, in HeldReservation held) => UnmapMemory(table);
 

@@ -85,7 +85,10 @@ public abstract class IoFile : ITokenOwner
             throw new InvalidOperationException($"A reference of file {Name} was dropped twice.");
     }
 
-    /// <summary>True once the device under the file is gone: registrations are refused with <c>ENODEV</c> (T11). A file that stands on several answers for all of them.</summary>
+    /// <summary>
+    /// True once the device under the file is gone: registrations are refused with <c>ENODEV</c> (T11). A file that stands on several
+    /// answers for all of them.
+    /// </summary>
     public virtual bool IsRemoved => false;
 
     /// <summary>Registers a buffer with the file (T1, T2, B5).</summary>
@@ -100,14 +103,16 @@ public abstract class IoFile : ITokenOwner
         return DmaBufToken.Create(this, buffer, direction, options ?? TokenOptions.Default, CreateToken);
     }
 
-    /// <summary>What <see cref="OpenToken"/> checks, for a registration that needs no token because each of its requests is mapped for itself.</summary>
+    /// <summary>
+    /// What <see cref="OpenToken"/> checks, for a registration that needs no token because each of its requests is mapped for itself.
+    /// </summary>
     internal void CheckRegistration(DmaDirection direction)
     {
         CheckDirect();
         if (direction is not (DmaDirection.ToDevice or DmaDirection.FromDevice or DmaDirection.Bidirectional))
-            throw new DmaBufIoException(Errno.EINVAL, "Files", Name, $"'{direction}' is no direction of a registration", "Register to device, from device, or both", rule: "T1");
+            throw Refused(Errno.EINVAL, "T1", $"'{direction}' is no direction of a registration", "Register to device, from it, or both");
         if (IsRemoved)
-            throw new DmaBufIoException(Errno.ENODEV, "Files", Name, "the device was removed", "Register the buffer with another device", rule: "T11");
+            throw Refused(Errno.ENODEV, "T11", "the device was removed", "Register the buffer with another device");
     }
 
     /// <summary>Opens the file's queue for a context. May sleep.</summary>
@@ -131,8 +136,14 @@ public abstract class IoFile : ITokenOwner
     private void CheckDirect()
     {
         if (!Flags.HasFlag(OpenFlags.Direct))
-            throw new DmaBufIoException(Errno.EINVAL, "Files", Name, "the file is opened for buffered I/O and cannot take a registered buffer", "Open it with OpenFlags.Direct", rule: "B5");
+        {
+            throw Refused(
+                Errno.EINVAL, "B5", "the file is opened for buffered I/O and takes no registered buffer", "Open it with OpenFlags.Direct");
+        }
     }
+
+    private DmaBufIoException Refused(Errno errno, string rule, string problem, string remedy) =>
+        new(errno, "Files", Name, problem, remedy, rule: rule);
 }
 
 /// <summary>A file's queue for one context: its read and write operations. Called by the context's current owner; nothing but <see cref="Dispose"/> may sleep.</summary>

@@ -61,10 +61,7 @@ public struct IovIter
     /// <param name="direction">Read or write.</param>
     public static IovIter ForMapRanges(DmaMap map, ReadOnlyMemory<BufferRange> ranges, DmaDirection direction)
     {
-        long count = 0;
-        foreach (BufferRange range in ranges.Span)
-            count += range.Length;
-        var iter = new IovIter(IovKind.DmaBufMapVec, direction, map, 0, count, ranges);
+        var iter = new IovIter(IovKind.DmaBufMapVec, direction, map, 0, CountOf(ranges), ranges);
         iter.SkipEmpty();
         return iter;
     }
@@ -109,10 +106,7 @@ public struct IovIter
     /// <param name="direction">Read or write.</param>
     public static IovIter ForMemoryRanges(MemoryLayout memory, ReadOnlyMemory<BufferRange> ranges, DmaDirection direction)
     {
-        long count = 0;
-        foreach (BufferRange range in ranges.Span)
-            count += range.Length;
-        var iter = new IovIter(IovKind.BioVec, direction, memory, 0, count, ranges);
+        var iter = new IovIter(IovKind.BioVec, direction, memory, 0, CountOf(ranges), ranges);
         iter.SkipEmpty();
         return iter;
     }
@@ -326,6 +320,14 @@ public struct IovIter
 
         Span<byte> segment = ((Memory<byte>[])_source!)[_segment].Span[(int)Offset..];
         return segment.Length <= Count ? segment : segment[..(int)Count];
+    }
+
+    private static long CountOf(ReadOnlyMemory<BufferRange> ranges)
+    {
+        long count = 0;
+        foreach (BufferRange range in ranges.Span)
+            count += range.Length;
+        return count;
     }
 
     private readonly BufferRange RangeFromHere()

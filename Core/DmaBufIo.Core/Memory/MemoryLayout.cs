@@ -14,8 +14,9 @@ public sealed class MemoryLayout
         foreach (MemoryRange range in ranges)
         {
             ArgumentOutOfRangeException.ThrowIfNegativeOrZero(range.Length, nameof(ranges));
-            if (pieces.Count > 0 && ReferenceEquals(pieces[^1].Region, range.Region) && pieces[^1].Offset + pieces[^1].Length == range.Offset)
-                pieces[^1] = pieces[^1] with { Length = pieces[^1].Length + range.Length };
+            MemoryRange last = pieces.Count > 0 ? pieces[^1] : default;
+            if (ReferenceEquals(last.Region, range.Region) && last.Offset + last.Length == range.Offset)
+                pieces[^1] = last with { Length = last.Length + range.Length };
             else
                 pieces.Add(range);
         }
@@ -35,7 +36,10 @@ public sealed class MemoryLayout
     /// <summary>The contiguous pieces in order.</summary>
     public IReadOnlyList<MemoryRange> Pieces => _pieces;
 
-    /// <summary>The memory from an offset on, as far as it is contiguous. A search by halves: the cost does not depend on where the offset lies (N4).</summary>
+    /// <summary>
+    /// The memory from an offset on, as far as it is contiguous. A search by halves: the cost does not depend on where the offset lies
+    /// (N4).
+    /// </summary>
     /// <param name="offset">First byte, 0 to <see cref="Length"/> - 1.</param>
     /// <param name="length">At most this many bytes, 0 or more.</param>
     /// <exception cref="ArgumentOutOfRangeException">The offset is not within the layout.</exception>

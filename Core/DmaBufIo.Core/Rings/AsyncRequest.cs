@@ -4,8 +4,8 @@ using DmaBufIo.Files;
 namespace DmaBufIo.Rings;
 
 /// <summary>
-/// What an awaiter of one request waits on. Pooled: it goes back to its pool when the result is taken, which a <see cref="ValueTask{TResult}"/> allows once;
-/// a second look at the same one is noticed by its version.
+/// What an awaiter of one request waits on. Pooled: it goes back to its pool when the result is taken, which a
+/// <see cref="ValueTask{TResult}"/> allows once; a second look at the same one is noticed by its version.
 /// </summary>
 internal sealed class AsyncRequest : IValueTaskSource<IoStatus>
 {
@@ -32,7 +32,9 @@ internal sealed class AsyncRequest : IValueTaskSource<IoStatus>
 
     internal ValueTask<IoStatus> Task => new(this, _core.Version);
 
-    /// <summary>Runs the continuation, or lets it be run. It may take the result at once, so this is the last that the caller does with the object.</summary>
+    /// <summary>
+    /// Runs the continuation, or lets it be run. It may take the result at once, so this is the last that the caller does with the object.
+    /// </summary>
     internal void Complete() => _core.SetResult(Result);
 
     IoStatus IValueTaskSource<IoStatus>.GetResult(short token)
@@ -45,7 +47,8 @@ internal sealed class AsyncRequest : IValueTaskSource<IoStatus>
 
     ValueTaskSourceStatus IValueTaskSource<IoStatus>.GetStatus(short token) => _core.GetStatus(token);
 
-    void IValueTaskSource<IoStatus>.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
+    void IValueTaskSource<IoStatus>.OnCompleted(
+        Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
         _core.OnCompleted(continuation, state, token, flags);
 }
 

@@ -1,13 +1,14 @@
 namespace DmaBufIo.Rings;
 
 /// <summary>
-/// The awaitable requests of one ring. There come to be as many as were ever waiting or ended and not looked at together; one whose result nobody takes is
-/// left to the garbage collector.
+/// The awaitable requests of one ring. There come to be as many as were ever waiting or ended and not looked at together; one whose result
+/// nobody takes is left to the garbage collector.
 /// </summary>
 /// <remarks>
-/// One thread at a time rents (the ring's, or whoever holds the lock of its hand-over queue); any thread may give back, because results may be taken
-/// anywhere. Most are taken by continuations, on the thread that runs them and rents next: those go back without an interlocked instruction.
-/// The others are pushed on a second list, which is only ever taken as a whole, so a push cannot mistake one head for another (no ABA).
+/// One thread at a time rents (the ring's, or whoever holds the lock of its hand-over queue); any thread may give back, because results may
+/// be taken anywhere. Most are taken by continuations, on the thread that runs them and rents next: those go back without an interlocked
+/// instruction. The others are pushed on a second list, which is only ever taken as a whole, so a push cannot mistake one head for another
+/// (no ABA).
 /// </remarks>
 internal sealed class AsyncRequestPool(bool continueElsewhere)
 {

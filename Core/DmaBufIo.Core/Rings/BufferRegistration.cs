@@ -6,7 +6,10 @@ using DmaBufIo.Memory;
 
 namespace DmaBufIo.Rings;
 
-/// <summary>What a buffer is registered with (R1): a buffer, its descriptor or memory of the application's own, and the file whose requests will use it.</summary>
+/// <summary>
+/// What a buffer is registered with (R1): a buffer, its descriptor or memory of the application's own, and the file whose requests will use
+/// it.
+/// </summary>
 public sealed record BufferRegistration
 {
     /// <summary>The buffer; or give <see cref="Descriptor"/> or <see cref="Memory"/>.</summary>
@@ -16,9 +19,9 @@ public sealed record BufferRegistration
     public SafeHandle? Descriptor { get; init; }
 
     /// <summary>
-    /// Memory of the application's own: it goes the same way as a foreign buffer, through a token and a map, and never moves. The whole region is
-    /// registered. It stays the application's, which keeps it until the registration's release has been waited for (<see cref="RemovedBuffer.WaitReleased"/>).
-    /// Registrations of one region share one buffer, and on one device one mapping.
+    /// Memory of the application's own: it goes the same way as a foreign buffer, through a token and a map, and never moves. The whole
+    /// region is registered. It stays the application's, which keeps it until the registration's release has been waited for
+    /// (<see cref="RemovedBuffer.WaitReleased"/>). Registrations of one region share one buffer, and on one device one mapping.
     /// </summary>
     public MemoryRegion? Memory { get; init; }
 

@@ -58,7 +58,9 @@ internal sealed class Registration
 
     internal bool IsRemoved { get; set; }
 
-    /// <summary>The last request of a removed registration has ended; this may be completion context, so workers do the rest (T10).</summary>
+    /// <summary>
+    /// The last request of a removed registration has ended; this may be completion context, so workers do the rest (T10).
+    /// </summary>
     internal void Release()
     {
         if (_release is null)

@@ -23,7 +23,10 @@ public sealed class RemovedBuffer
     /// <summary>True once no request uses it, nothing of it is mapped, and its references are dropped.</summary>
     public bool IsReleased => _registration.Token?.IsReleased ?? _registration.Released!.IsDone;
 
-    /// <summary>Waits until nothing of the registration is left: requests ended, mappings undone, references dropped. The memory of a <see cref="BufferRegistration.Memory"/> may be disposed then.</summary>
+    /// <summary>
+    /// Waits until nothing of the registration is left: requests ended, mappings undone, references dropped. The memory of a
+    /// <see cref="BufferRegistration.Memory"/> may be disposed then.
+    /// </summary>
     /// <param name="cancellationToken">Interrupts the wait.</param>
     /// <returns><c>Ok</c>, or <c>EINTR</c> when cancelled.</returns>
     /// <remarks>Reaps queues while it waits (T14). Requests that are parked for want of room are their ring's to submit again.</remarks>

@@ -5,8 +5,9 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.Rings;
 
 /// <content>
-/// The awaitable face. A request is prepared, submitted, issued and ended like any other; only where its result goes differs. Continuations are run by the thread
-/// that reaps, after its batch and outside the context (T18: the map's reference is long dropped), so they may submit again, invalidate, or dispose the ring.
+/// The awaitable face. A request is prepared, submitted, issued and ended like any other; only where its result goes differs. Continuations
+/// are run by the thread that reaps, after its batch and outside the context (T18: the map's reference is long dropped), so they may submit
+/// again, invalidate, or dispose the ring.
 /// </content>
 public sealed partial class Ring
 {
@@ -24,22 +25,24 @@ public sealed partial class Ring
     /// <param name="length">Bytes, a multiple of the file's block; 0 succeeds and moves nothing.</param>
     /// <param name="fileOffset">First byte in the file, a multiple of its block.</param>
     /// <param name="cancellationToken">
-    /// Ends the request with <c>EINTR</c> as long as it was not issued: prepared, waiting for a map, or sent back for want of room. One that is in flight ends
-    /// as it would have: the device may be writing into the buffer.
+    /// Ends the request with <c>EINTR</c> as long as it was not issued: prepared, waiting for a map, or sent back for want of room. One
+    /// that is in flight ends as it would have: the device may be writing into the buffer.
     /// </param>
     /// <returns>
-    /// The result; await it once. <c>EAGAIN</c> at once when the ring is full: nothing was taken. Await one of the others and ask again, or keep no more
-    /// than <see cref="RingOptions.Entries"/> outstanding. (A queue of callers in front of the ring would grow without bound and hide that the device cannot keep up;
-    /// <see cref="TryReadFixed"/> answers false for the same reason.)
+    /// The result; await it once. <c>EAGAIN</c> at once when the ring is full: nothing was taken. Await one of the others and ask again, or
+    /// keep no more than <see cref="RingOptions.Entries"/> outstanding. (A queue of callers in front of the ring would grow without bound
+    /// and hide that the device cannot keep up; <see cref="TryReadFixed"/> answers false for the same reason.)
     /// </returns>
     /// <remarks>
-    /// On a ring without a driver thread it is called by the ring's thread like <see cref="TryReadFixed"/>, mixed with that as one likes. The request goes out with the next
-    /// <see cref="Submit"/> or <see cref="Drive"/>, and its continuation runs inside <see cref="Reap(Span{RingCompletion}, int, CancellationToken)"/> or <see cref="Drive"/>,
-    /// unless the awaiter has captured a context to go back to. With <see cref="RingOptions.DriverThread"/> it may be called from any thread, and continuations run on the thread
+    /// On a ring without a driver thread it is called by the ring's thread like <see cref="TryReadFixed"/>, mixed with that as one likes.
+    /// The request goes out with the next <see cref="Submit"/> or <see cref="Drive"/>, and its continuation runs inside
+    /// <see cref="Reap(Span{RingCompletion}, int, CancellationToken)"/> or <see cref="Drive"/>, unless the awaiter has captured a context
+    /// to go back to. With <see cref="RingOptions.DriverThread"/> it may be called from any thread, and continuations run on the thread
     /// pool. Nothing is allocated per request, as long as results are awaited.
     /// </remarks>
     /// <exception cref="ObjectDisposedException">The ring is being disposed.</exception>
-    public ValueTask<IoStatus> ReadFixedAsync(IoFile file, int slot, long bufferOffset, long length, long fileOffset, CancellationToken cancellationToken = default) =>
+    public ValueTask<IoStatus> ReadFixedAsync(
+        IoFile file, int slot, long bufferOffset, long length, long fileOffset, CancellationToken cancellationToken = default) =>
         BeginAsync(new AsyncCall(RingOperation.ReadFixed, file, slot, bufferOffset, length, fileOffset), cancellationToken);
 
     /// <summary>Writes from a registered buffer to a file; see <see cref="ReadFixedAsync"/>.</summary>
@@ -50,7 +53,8 @@ public sealed partial class Ring
     /// <param name="fileOffset">First byte in the file.</param>
     /// <param name="cancellationToken">Ends the request with <c>EINTR</c> as long as it was not issued.</param>
     /// <returns>The result; await it once.</returns>
-    public ValueTask<IoStatus> WriteFixedAsync(IoFile file, int slot, long bufferOffset, long length, long fileOffset, CancellationToken cancellationToken = default) =>
+    public ValueTask<IoStatus> WriteFixedAsync(
+        IoFile file, int slot, long bufferOffset, long length, long fileOffset, CancellationToken cancellationToken = default) =>
         BeginAsync(new AsyncCall(RingOperation.WriteFixed, file, slot, bufferOffset, length, fileOffset), cancellationToken);
 
     /// <summary>Makes everything durable that completed before; see <see cref="ReadFixedAsync"/>.</summary>
@@ -61,9 +65,9 @@ public sealed partial class Ring
         BeginAsync(new AsyncCall(RingOperation.Flush, file, -1, 0, 0, 0), cancellationToken);
 
     /// <summary>
-    /// Submits what is prepared and looks at the devices until enough awaited requests have ended, running their continuations. For an application
-    /// that awaits on a ring without a driver thread: <c>while (!task.IsCompleted) ring.Drive();</c>. Plain requests go on meanwhile; their completions stay for
-    /// <see cref="Reap(Span{RingCompletion}, int, CancellationToken)"/>.
+    /// Submits what is prepared and looks at the devices until enough awaited requests have ended, running their continuations. For an
+    /// application that awaits on a ring without a driver thread: <c>while (!task.IsCompleted) ring.Drive();</c>. Plain requests go on
+    /// meanwhile; their completions stay for <see cref="Reap(Span{RingCompletion}, int, CancellationToken)"/>.
     /// </summary>
     /// <param name="minimum">Returns after so many, as far as that many are outstanding; 0 looks once.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
@@ -156,7 +160,10 @@ public sealed partial class Ring
         }
     }
 
-    /// <summary>Application code runs here: outside the context, and nothing of the ring is half-done. It may come back to the ring, also to this method.</summary>
+    /// <summary>
+    /// Application code runs here: outside the context, and nothing of the ring is half-done. It may come back to the ring, also to this
+    /// method.
+    /// </summary>
     private int RunContinuations()
     {
         if (_completing.Count == 0)
@@ -223,6 +230,7 @@ public sealed partial class Ring
     {
         ObjectDisposedException.ThrowIf(IsClosing, this);
         throw new InvalidOperationException(
-            $"Ring {Name} has a driver thread, which alone submits and reaps: use ReadFixedAsync, WriteFixedAsync and FlushAsync, or make the ring without RingOptions.DriverThread.");
+            $"Ring {Name} has a driver thread, which alone submits and reaps: use ReadFixedAsync, WriteFixedAsync and FlushAsync, "
+            + "or make the ring without RingOptions.DriverThread.");
     }
 }

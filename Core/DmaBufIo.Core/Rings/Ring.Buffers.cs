@@ -15,9 +15,10 @@ public sealed partial class Ring
     /// <param name="slot">0 to the table's size - 1.</param>
     /// <param name="registration">Buffer, file, direction.</param>
     /// <exception cref="DmaBufIoException">
-    /// No table (<c>ENXIO</c>); slot outside the table, address, length or reserved given, more than one of buffer, descriptor and memory, an unknown mapping, a descriptor
-    /// that is no dma-buf, a file opened for buffered I/O (<c>EINVAL</c>); no buffer or file given or one that was closed (<c>EBADF</c>); a file without the token operation,
-    /// or a buffer that moves or does not say what it is made of, to be mapped per request (<c>EOPNOTSUPP</c>); the device is gone (<c>ENODEV</c>) (R1).
+    /// No table (<c>ENXIO</c>); slot outside the table, address, length or reserved given, more than one of buffer, descriptor and memory,
+    /// an unknown mapping, a descriptor that is no dma-buf, a file opened for buffered I/O (<c>EINVAL</c>); no buffer or file given or one
+    /// that was closed (<c>EBADF</c>); a file without the token operation, or a buffer that moves or does not say what it is made of, to be
+    /// mapped per request (<c>EOPNOTSUPP</c>); the device is gone (<c>ENODEV</c>) (R1).
     /// </exception>
     public void RegisterBuffer(int slot, BufferRegistration registration)
     {
@@ -26,7 +27,14 @@ public sealed partial class Ring
         if (registration.Address != 0 || registration.Length != 0 || registration.Reserved != 0)
             throw Refused(Errno.EINVAL, slot, "address, length and reserved fields must be 0: the whole buffer is registered and requests give offsets into it", "Leave them out");
         if (registration.Tag != 0 && _driver is not null)
-            throw Refused(Errno.EINVAL, slot, "a ring with a driver thread hands out no completions, so a tag would tell nobody", "Leave it out and wait for the release of what RemoveBuffer answers");
+        {
+            throw Refused(
+                Errno.EINVAL,
+                slot,
+                "a ring with a driver thread hands out no completions, so a tag would tell nobody",
+                "Leave it out and wait for the release of what RemoveBuffer answers");
+        }
+
         if (!Enum.IsDefined(registration.Mapping))
             throw Refused(Errno.EINVAL, slot, $"'{registration.Mapping}' is no way of mapping", "Give Premapped or PerRequest");
         IoFile file = registration.File ?? throw Refused(Errno.EBADF, slot, "no target file was given", "Give the file whose requests will use the buffer");
@@ -81,7 +89,8 @@ public sealed partial class Ring
     /// <summary>How the buffer of a filled slot is mapped; null when the slot is empty or outside the table.</summary>
     /// <param name="slot">The slot.</param>
     public BufferMapping? MappingAt(int slot) =>
-        (uint)slot >= (uint)_slots.Length || _slots[slot] is not { } filled ? null : filled.Token is null ? BufferMapping.PerRequest : BufferMapping.Premapped;
+        (uint)slot >= (uint)_slots.Length || _slots[slot] is not { } filled ? null
+        : filled.Token is null ? BufferMapping.PerRequest : BufferMapping.Premapped;
 
     /// <summary>Makes a file usable in requests without a buffer (flush). Files of registered buffers are usable already.</summary>
     /// <param name="file">The file; the ring takes a reference until it is disposed.</param>
@@ -118,8 +127,8 @@ public sealed partial class Ring
 
     private DmaBuf TakeBuffer(int slot, BufferRegistration registration)
     {
-        int given = (registration.Buffer is null ? 0 : 1) + (registration.Descriptor is null ? 0 : 1) + (registration.Memory is null ? 0 : 1);
-        if (given > 1)
+        object?[] ways = [registration.Buffer, registration.Descriptor, registration.Memory];
+        if (ways.Count(static w => w is not null) > 1)
             throw Refused(Errno.EINVAL, slot, "more than one of a buffer, a descriptor and memory were given", "Give one of the three");
         if (registration.Buffer is { } buffer)
         {
@@ -131,7 +140,7 @@ public sealed partial class Ring
             return DmaBuf.FromMemory(memory);
         return registration.Descriptor is { } descriptor
             ? DmaBuf.FromDescriptor(descriptor)
-            : throw Refused(Errno.EBADF, slot, "no buffer was given", "Give a buffer, a descriptor that stands for one, or memory of your own");
+            : throw Refused(Errno.EBADF, slot, "no buffer was given", "Give a buffer, its descriptor, or memory of your own");
     }
 
     private RingFile OpenFile(IoFile file)

@@ -8,7 +8,9 @@ public sealed partial class Ring
 {
     private readonly Driver? _driver;
 
-    /// <summary>Runs something as the context's owner; on a ring with a driver thread, between two of that thread's batches. May not sleep.</summary>
+    /// <summary>
+    /// Runs something as the context's owner; on a ring with a driver thread, between two of that thread's batches. May not sleep.
+    /// </summary>
     private void AsOwner(Action work)
     {
         if (_driver is not null)
@@ -29,17 +31,20 @@ public sealed partial class Ring
     }
 
     /// <summary>
-    /// Takes requests over from any thread, submits and reaps for them. This is not the request path of a ring with a thread: a lock per request and a thread
-    /// switch per batch are its price.
+    /// Takes requests over from any thread, submits and reaps for them. This is not the request path of a ring with a thread: a lock per
+    /// request and a thread switch per batch are its price.
     /// </summary>
     /// <remarks>
-    /// <c>_outstanding</c> counts from the call until just before the continuation is let go; it never exceeds the ring's entries, so the queue never overflows and the ring
-    /// has room for everything in it. Sleeping: the driver says so under the lock, with the queue empty; who queues under the same lock sees it and wakes it.
+    /// <c>_outstanding</c> counts from the call until just before the continuation is let go; it never exceeds the ring's entries, so the
+    /// queue never overflows and the ring has room for everything in it. Sleeping: the driver says so under the lock, with the queue empty;
+    /// who queues under the same lock sees it and wakes it.
     /// </remarks>
     private sealed class Driver
     {
         private const int Spins = 16;
-        private const int Yields = 1024; // some hundred microseconds: longer than most gaps between requests of one stream, shorter than anybody notices
+
+        // Some hundred microseconds: longer than most gaps between the requests of one stream, shorter than anybody notices.
+        private const int Yields = 1024;
 
         private static readonly TimeSpan s_betweenLooks = TimeSpan.FromMilliseconds(1);
         private readonly Ring _ring;
@@ -95,7 +100,11 @@ public sealed partial class Ring
         {
             // A captured context that runs what is posted to it on the spot could bring the application here.
             if (ReferenceEquals(Thread.CurrentThread, _thread))
-                throw new InvalidOperationException($"Ring {_ring.Name} cannot be disposed by its own driver thread: it would wait for itself.");
+            {
+                throw new InvalidOperationException(
+                    $"Ring {_ring.Name} cannot be disposed by its driver thread, which would wait for itself.");
+            }
+
             NoSleepContext.AssertMaySleep($"end of {_thread.Name}");
             lock (_lock)
             {
@@ -144,7 +153,9 @@ public sealed partial class Ring
             }
         }
 
-        /// <summary>Continuations go to the thread pool: whatever they do, the ring goes on. Their places are free before they run.</summary>
+        /// <summary>
+        /// Continuations go to the thread pool: whatever they do, the ring goes on. Their places are free before they run.
+        /// </summary>
         private bool LetGo()
         {
             int count = _ring._completing.Count;
@@ -157,7 +168,9 @@ public sealed partial class Ring
             return true;
         }
 
-        /// <summary>Steps aside, more and more. With requests in flight it goes on looking at the devices; with none it sleeps until one comes.</summary>
+        /// <summary>
+        /// Steps aside, more and more. With requests in flight it goes on looking at the devices; with none it sleeps until one comes.
+        /// </summary>
         /// <returns>False when it is time to end.</returns>
         private bool Idle(int rounds)
         {

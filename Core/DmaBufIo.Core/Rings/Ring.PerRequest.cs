@@ -3,11 +3,13 @@ using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Iov;
 using DmaBufIo.Memory;
+using DmaBufIo.Sync;
 using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Rings;
 
-/// <content>Registrations that are mapped per request (<see cref="BufferMapping.PerRequest"/>): the same way through the ring, with pages in place of a map.</content>
+/// <content>Registrations that are mapped per request (<see cref="BufferMapping.PerRequest"/>): the same way through the ring, with pages
+/// in place of a map.</content>
 public sealed partial class Ring
 {
     private Registration RegisterPerRequest(int slot, BufferRegistration registration, IoFile file, DmaBuf buffer)
@@ -21,10 +23,13 @@ public sealed partial class Ring
         var memory = new MemoryLayout(backing.Ranges);
         if (memory.Length != buffer.Size)
             throw NotPerRequest(slot, $"the exporter of {buffer.Name} names {memory.Length} of its {buffer.Size} bytes");
-        return new Registration(buffer, memory, registration.Direction, OpenFile(file), _options.Tokens.Workers ?? TokenWorkers.Queue, registration.Tag);
+        WorkQueue workers = _options.Tokens.Workers ?? TokenWorkers.Queue;
+        return new Registration(buffer, memory, registration.Direction, OpenFile(file), workers, registration.Tag);
     }
 
-    /// <summary>There is no map and no reference: nothing is held while the request is parked, and the driver unmaps before it ends.</summary>
+    /// <summary>
+    /// There is no map and no reference: nothing is held while the request is parked, and the driver unmaps before it ends.
+    /// </summary>
     private void IssuePerRequest(int tag, ref RingRequest request, MemoryLayout memory)
     {
         request.Iter = request.IsVector
@@ -34,5 +39,5 @@ public sealed partial class Ring
     }
 
     private DmaBufIoException NotPerRequest(int slot, string problem) =>
-        new(Errno.EOPNOTSUPP, "Rings", $"slot {slot} of {Name}", $"the buffer cannot be mapped per request: {problem}", "Register it premapped", rule: "R1");
+        Refused(Errno.EOPNOTSUPP, slot, $"the buffer cannot be mapped per request: {problem}", "Register it premapped");
 }

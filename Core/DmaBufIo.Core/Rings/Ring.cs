@@ -233,8 +233,10 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     public override string ToString() => Name;
 
     /// <summary>
-    /// Waits until every request has ended, then closes: registrations are removed, files put. Awaited requests end as they do, and their continuations run; requests that those
-    /// make are refused (<see cref="ObjectDisposedException"/>); what a continuation throws comes out here, and the ring stays open. A driver thread is ended. Not while holding a reservation lock. Idempotent; may be called by a continuation.
+    /// Waits until every request has ended, then closes: registrations are removed, files put. Awaited requests end as they do, and their
+    /// continuations run; requests that those make are refused (<see cref="ObjectDisposedException"/>); what a continuation throws comes
+    /// out here, and the ring stays open. A driver thread is ended. Not while holding a reservation lock. Idempotent; may be called by a
+    /// continuation.
     /// </summary>
     public void Dispose()
     {

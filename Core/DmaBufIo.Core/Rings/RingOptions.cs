@@ -24,9 +24,10 @@ public sealed record RingOptions
     public bool NoWait { get; init; }
 
     /// <summary>
-    /// True: the ring has a thread of its own that submits and reaps, for an application that only awaits. Then the awaitable calls, registering and removing may come
-    /// from any thread, continuations run on the thread pool, and the plain requests, <c>Submit</c>, <c>Reap</c> and <c>Drive</c> are refused
-    /// (<see cref="InvalidOperationException"/>). The thread polls while requests are outstanding, for a moment longer, and then sleeps until one comes.
+    /// True: the ring has a thread of its own that submits and reaps, for an application that only awaits. Then the awaitable calls,
+    /// registering and removing may come from any thread, continuations run on the thread pool, and the plain requests, <c>Submit</c>,
+    /// <c>Reap</c> and <c>Drive</c> are refused (<see cref="InvalidOperationException"/>). The thread polls while requests are outstanding,
+    /// for a moment longer, and then sleeps until one comes.
     /// </summary>
     public bool DriverThread { get; init; }
 }

@@ -1,4 +1,5 @@
-// Results are looked at when they are there; a request without a token is another than one with it; continuations run where the ring runs them.
+// Results are looked at when they are there; a request without a token is another than one with it;
+// continuations run where the ring runs them.
 #pragma warning disable CA2012, xUnit1030, xUnit1031, xUnit1051
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;

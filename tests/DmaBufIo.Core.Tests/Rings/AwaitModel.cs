@@ -4,7 +4,9 @@ using DmaBufIo.Rings;
 
 namespace DmaBufIo.Tests.Rings;
 
-/// <summary>Workers that await, each in an area of its own, beside plain requests in others; what the arrays say is what must be there.</summary>
+/// <summary>
+/// Workers that await, each in an area of its own, beside plain requests in others; what the arrays say is what must be there.
+/// </summary>
 internal sealed class AwaitModel
 {
     private const int Sector = 512;

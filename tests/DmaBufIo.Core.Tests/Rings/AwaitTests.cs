@@ -1,4 +1,5 @@
-// Results are looked at when they are there; a request without a token is another than one with it; continuations run where the ring runs them.
+// Results are looked at when they are there; a request without a token is another than one with it;
+// continuations run where the ring runs them.
 #pragma warning disable CA2012, xUnit1030, xUnit1031, xUnit1051
 using DmaBufIo.Block;
 using DmaBufIo.DmaBufs;
@@ -104,7 +105,8 @@ public sealed class AwaitTests
         RingCompletion[] completions = new RingCompletion[32];
         Assert.Equal(16, stage.Submit());
         int reaped = stage.Ring.Reap(completions, 16, TestContext.Current.CancellationToken);
-        Assert.Equal(Enumerable.Range(0, 8).Select(static i => new RingCompletion((ulong)(2 * i), Errno.Ok, 512)), completions.Take(reaped));
+        Assert.Equal(
+            Enumerable.Range(0, 8).Select(static i => new RingCompletion((ulong)(2 * i), Errno.Ok, 512)), completions.Take(reaped));
         Assert.All(awaited, static t => Assert.Equal((true, new IoStatus(Errno.Ok, 512)), (t.IsCompleted, t.Result)));
         Assert.Equal((0, 32), (stage.Ring.InFlight, stage.Ring.Room));
     }

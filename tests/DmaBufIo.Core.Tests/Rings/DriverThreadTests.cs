@@ -1,4 +1,5 @@
-// Results are looked at when they are there; a request without a token is another than one with it; continuations run where the ring runs them.
+// Results are looked at when they are there; a request without a token is another than one with it;
+// continuations run where the ring runs them.
 #pragma warning disable CA2012, xUnit1030, xUnit1031, xUnit1051
 using System.Globalization;
 using DmaBufIo.Block;
@@ -38,7 +39,8 @@ public sealed class DriverThreadTests
         Action[] plain =
         [
             () => stage.Ring.TryReadFixed(stage.File, 0, 0, 512, 0, 1), () => stage.Ring.TryWriteFixed(stage.File, 0, 0, 512, 0, 1),
-            () => stage.Ring.TryReadFixedVector(stage.File, 0, default, 0, 1), () => stage.Ring.TryWriteFixedVector(stage.File, 0, default, 0, 1),
+            () => stage.Ring.TryReadFixedVector(stage.File, 0, default, 0, 1),
+            () => stage.Ring.TryWriteFixedVector(stage.File, 0, default, 0, 1),
             () => stage.Ring.TryFlush(stage.File, 1), () => stage.Ring.Submit(), () => stage.Ring.Reap([]), () => stage.Ring.Drive(),
         ];
         Assert.All(plain, static action =>

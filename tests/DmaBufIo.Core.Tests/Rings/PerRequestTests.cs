@@ -51,7 +51,8 @@ public sealed class PerRequestTests : IDisposable
         Assert.True(_ring.TryReadFixedVector(_file, 0, ranges, 512, 3));
         Assert.Equal(new RingCompletion(3, Errno.Ok, 3584), One());
         Assert.Equal(
-            [(8192L, 1024L, 1L), (4L, 512L, 3L), (32768L, 2048L, 4L)], _device.Seen.Select(static s => (s.Bio.Offset, s.Bio.Size, s.Bio.Sector)));
+            [(8192L, 1024L, 1L), (4L, 512L, 3L), (32768L, 2048L, 4L)],
+            _device.Seen.Select(static s => (s.Bio.Offset, s.Bio.Size, s.Bio.Sector)));
     }
 
     [Fact]

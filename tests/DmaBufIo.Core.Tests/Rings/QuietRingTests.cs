@@ -138,7 +138,9 @@ public sealed class QuietRingTests : IDisposable
         return ring;
     }
 
-    /// <summary>The runtime itself allocates now and then, when it compiles a method anew. What a request allocates, it allocates in every window.</summary>
+    /// <summary>
+    /// The runtime itself allocates now and then, when it compiles a method anew. What a request allocates, it allocates in every window.
+    /// </summary>
     private void AssertQuiet(Action<int> work, int requests = Requests)
     {
         work(20_000);

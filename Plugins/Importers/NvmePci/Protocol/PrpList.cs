@@ -61,7 +61,9 @@ public static class PrpList
         return new PrpEntries(prp1, listAddress);
     }
 
-    /// <summary>Builds the entries of one transfer in memory that is contiguous in device addresses: every page follows from the first.</summary>
+    /// <summary>
+    /// Builds the entries of one transfer in memory that is contiguous in device addresses: every page follows from the first.
+    /// </summary>
     /// <param name="address">The device address of the first byte, dword aligned (P2, P3).</param>
     /// <param name="pageShift">The controller page as a power of two (P1).</param>
     /// <param name="length">Bytes, 1 or more.</param>

@@ -93,8 +93,8 @@ internal sealed partial class NvmeQueue
         return Errno.Ok;
     }
 
-    // The way without a map: what the device sees is made and undone for this request alone. Allocates what the address space's mapping allocates, no more.
-    // Called in a batch of the context, where nobody may sleep: DmaAddressSpace says what that asks of its Map and Unmap.
+    // The way without a map: what the device sees is made and undone for this request alone. Allocates what the address space's mapping
+    // allocates, no more. Called in a batch of the context, where nobody may sleep: DmaAddressSpace says what that asks of Map and Unmap.
     private Errno MapPages(BioHandle handle, in Bio bio, int tag, out PrpEntries entries)
     {
         entries = default;
