@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using DmaBufIo.Errors;
 
 namespace DmaBufIo.Block;
@@ -33,9 +34,10 @@ public enum BioBacking : byte
 }
 
 /// <summary>
-/// The block layer's unit of I/O. Lives in native memory: holds no references; its map or memory region is rooted by the pool
-/// (<see cref="BioPool.MapOf"/>, <see cref="BioPool.RegionOf"/>).
+/// The block layer's unit of I/O. Lives in native memory, on a cache line of its own: holds no references; its map or memory region is rooted by the pool
+/// (<see cref="BioPool.BackingOf"/>).
 /// </summary>
+[StructLayout(LayoutKind.Sequential, Size = 64)]
 public struct Bio
 {
     /// <summary>First sector on the device, in units of 512 bytes.</summary>

@@ -1,3 +1,4 @@
+using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Memory;
 using DmaBufIo.Tokens;
@@ -10,6 +11,14 @@ public interface IBioOwner
     /// <summary>A bio of this owner has ended. Called by <see cref="BioPool.Dispatch"/>, not from the driver; may not sleep. The owner frees the bio.</summary>
     /// <param name="bio">The bio; its status is set.</param>
     void BioEnded(BioHandle bio);
+
+    /// <summary>Several have ended, in this order. For owners to whom a batch costs less than its bios one by one.</summary>
+    /// <param name="bios">Bios of this owner.</param>
+    void BiosEnded(ReadOnlySpan<BioHandle> bios)
+    {
+        foreach (BioHandle bio in bios)
+            BioEnded(bio);
+    }
 }
 
 /// <summary>
@@ -18,28 +27,35 @@ public interface IBioOwner
 /// <remarks>
 /// A driver ends a bio by <see cref="End"/>, which only notes it; <see cref="Dispatch"/> then tells the owners. So completions of stacked devices
 /// do not recurse, and a driver's poll loop calls nobody.
+/// A bio's place keeps its last backing when it is given back: storing a reference costs more than a look whether it is there already.
+/// <see cref="Forget"/> clears what is left behind.
 /// </remarks>
 public sealed class BioPool : IDisposable
 {
-    private readonly NativePool<Bio> _bios;
+    private readonly NativePool<Bio> _memory;
+    private readonly NativeView<Bio> _bios;
     private readonly Root[] _roots;
-    private readonly int[] _free;
-    private readonly int[] _ended;
-    private readonly List<IBioOwner> _owners = [];
+    private readonly BioHandle[] _free;
+    private BioHandle[] _ended;
+    private BioHandle[] _dispatched; // takes turns with _ended
+    private IBioOwner[] _owners = [];
     private int _freeCount;
-    private int _endedHead;
     private int _endedCount;
+    private int _told;
+    private bool _dispatching;
 
     /// <summary>Allocates the pool.</summary>
     /// <param name="capacity">How many bios, 1 or more.</param>
     public BioPool(int capacity)
     {
-        _bios = new NativePool<Bio>(capacity);
+        _memory = new NativePool<Bio>(capacity);
+        _bios = _memory.View;
         _roots = new Root[capacity];
-        _free = new int[capacity];
-        _ended = new int[capacity];
+        _free = new BioHandle[capacity];
+        _ended = new BioHandle[capacity];
+        _dispatched = new BioHandle[capacity];
         for (int i = 0; i < capacity; i++)
-            _free[i] = capacity - 1 - i;
+            _free[i] = new BioHandle(capacity - 1 - i);
         _freeCount = capacity;
     }
 
@@ -58,8 +74,8 @@ public sealed class BioPool : IDisposable
     /// <returns>The number for <see cref="Bio.Owner"/>.</returns>
     public int AddOwner(IBioOwner owner)
     {
-        _owners.Add(owner);
-        return _owners.Count - 1;
+        _owners = [.. _owners, owner];
+        return _owners.Length - 1;
     }
 
     /// <summary>Takes a bio backed by a range of a map. The caller holds the map's reference until the bio has ended.</summary>
@@ -69,33 +85,30 @@ public sealed class BioPool : IDisposable
     /// <param name="size">Bytes.</param>
     /// <param name="sector">First sector on the device.</param>
     /// <param name="bio">The bio.</param>
+    /// <param name="owner">Who is told when it ends; may be set later (<see cref="Bio.Owner"/>).</param>
+    /// <param name="cookie">The owner's value.</param>
     /// <returns>False when none is free.</returns>
-    public bool TryAllocate(BioOperation operation, DmaMap map, long offset, long size, long sector, out BioHandle bio)
-    {
-        if (!TryTake(operation, BioBacking.Map, offset, size, sector, out bio))
-            return false;
-        _roots[bio.Index].Map = map;
-        return true;
-    }
+    public bool TryAllocate(BioOperation operation, DmaMap map, long offset, long size, long sector, out BioHandle bio, int owner = 0, long cookie = 0) =>
+        TryTake(operation, BioBacking.Map, map, offset, size, sector, owner, cookie, out bio);
 
     /// <summary>Takes a bio backed by a range of a memory region, which stays allocated until the bio has ended.</summary>
     /// <param name="operation">Read or write.</param>
     /// <param name="memory">The memory.</param>
     /// <param name="sector">First sector on the device.</param>
     /// <param name="bio">The bio.</param>
+    /// <param name="owner">Who is told when it ends; may be set later (<see cref="Bio.Owner"/>).</param>
+    /// <param name="cookie">The owner's value.</param>
     /// <returns>False when none is free.</returns>
-    public bool TryAllocate(BioOperation operation, in MemoryRange memory, long sector, out BioHandle bio)
-    {
-        if (!TryTake(operation, BioBacking.Pages, memory.Offset, memory.Length, sector, out bio))
-            return false;
-        _roots[bio.Index].Region = memory.Region;
-        return true;
-    }
+    public bool TryAllocate(BioOperation operation, in MemoryRange memory, long sector, out BioHandle bio, int owner = 0, long cookie = 0) =>
+        TryTake(operation, BioBacking.Pages, memory.Region, memory.Offset, memory.Length, sector, owner, cookie, out bio);
 
     /// <summary>Takes a bio without backing: a flush.</summary>
     /// <param name="bio">The bio.</param>
+    /// <param name="owner">Who is told when it ends.</param>
+    /// <param name="cookie">The owner's value.</param>
     /// <returns>False when none is free.</returns>
-    public bool TryAllocateFlush(out BioHandle bio) => TryTake(BioOperation.Flush, BioBacking.None, 0, 0, 0, out bio);
+    public bool TryAllocateFlush(out BioHandle bio, int owner = 0, long cookie = 0) =>
+        TryTake(BioOperation.Flush, BioBacking.None, null, 0, 0, 0, owner, cookie, out bio);
 
     /// <summary>Takes a copy: operation, range, backing and its kind (B2). Owner and cookie are the caller's to set.</summary>
     /// <param name="source">The bio to copy.</param>
@@ -103,27 +116,41 @@ public sealed class BioPool : IDisposable
     /// <returns>False when none is free.</returns>
     public bool TryClone(BioHandle source, out BioHandle bio)
     {
-        Bio original = _bios[source.Index];
-        if (!TryTake(original.Operation, original.Backing, original.Offset, original.Size, original.Sector, out bio))
-            return false;
-        _roots[bio.Index] = _roots[source.Index];
-        return true;
+        ref readonly Bio original = ref _bios[source.Index];
+        return TryTake(original.Operation, original.Backing, _roots[source.Index].Backing, original.Offset, original.Size, original.Sector, 0, 0, out bio);
     }
 
+    /// <summary>What a bio is backed by: a <see cref="DmaMap"/>, a <see cref="MemoryRegion"/>, or null.</summary>
+    /// <param name="bio">A bio that was taken and not given back.</param>
+    public object? BackingOf(BioHandle bio) => _roots[bio.Index].Backing;
+
     /// <summary>The map of a map-backed bio.</summary>
-    /// <param name="bio">The bio.</param>
-    public DmaMap? MapOf(BioHandle bio) => _roots[bio.Index].Map;
+    /// <param name="bio">A bio that was taken and not given back.</param>
+    /// <returns>Null when it is backed by something else.</returns>
+    public DmaMap? MapOf(BioHandle bio) => _roots[bio.Index].Backing as DmaMap;
 
     /// <summary>The memory region of a page-backed bio.</summary>
-    /// <param name="bio">The bio.</param>
-    public MemoryRegion? RegionOf(BioHandle bio) => _roots[bio.Index].Region;
+    /// <param name="bio">A bio that was taken and not given back.</param>
+    /// <returns>Null when it is backed by something else.</returns>
+    public MemoryRegion? RegionOf(BioHandle bio) => _roots[bio.Index].Backing as MemoryRegion;
 
     /// <summary>Gives a bio back.</summary>
     /// <param name="bio">A bio that was taken and not given back.</param>
-    public void Release(BioHandle bio)
+    public void Release(BioHandle bio) => _free[_freeCount++] = bio;
+
+    /// <summary>Gives several back.</summary>
+    /// <param name="bios">Bios that were taken and not given back.</param>
+    public void Release(ReadOnlySpan<BioHandle> bios)
     {
-        _roots[bio.Index] = default;
-        _free[_freeCount++] = bio.Index;
+        bios.CopyTo(_free.AsSpan(_freeCount));
+        _freeCount += bios.Length;
+    }
+
+    /// <summary>Clears what bios that were given back have left behind, so that nothing keeps a driver's maps alive. Looks at the whole pool; not on the request path.</summary>
+    public void Forget()
+    {
+        foreach (BioHandle bio in _free.AsSpan(0, _freeCount))
+            _roots[bio.Index].Backing = null;
     }
 
     /// <summary>A bio has ended: its owner is told by the next <see cref="Dispatch"/>. Called by drivers, once per bio they accepted.</summary>
@@ -132,47 +159,88 @@ public sealed class BioPool : IDisposable
     public void End(BioHandle bio, Errno status)
     {
         _bios[bio.Index].Status = status;
-        int tail = _endedHead + _endedCount++;
-        _ended[tail >= _ended.Length ? tail - _ended.Length : tail] = bio.Index;
+        _ended[_endedCount++] = bio;
     }
 
     /// <summary>Tells the owners of all bios that have ended, also of those that end meanwhile.</summary>
     /// <returns>How many.</returns>
     public int Dispatch()
     {
-        int count = 0;
+        // From within an owner it would turn the arrays that the outer call is going through; that one goes on until nothing is left.
+        if (_endedCount == 0 || _dispatching)
+            return 0;
+        _dispatching = true;
+        int total = 0;
         while (_endedCount > 0)
         {
-            var bio = new BioHandle(_ended[_endedHead]);
-            if (++_endedHead == _ended.Length)
-                _endedHead = 0;
-            _endedCount--;
-            count++;
-            _owners[_bios[bio.Index].Owner].BioEnded(bio);
+            int count = _endedCount;
+            BioHandle[] ended = _ended;
+            _ended = _dispatched;
+            _dispatched = ended;
+            _endedCount = 0;
+            _told = 0;
+            total += count;
+            while (_told < count)
+                TellOwners(ended.AsSpan(0, count));
         }
 
-        return count;
+        _dispatching = false;
+        return total;
     }
 
     /// <summary>Frees the memory. Every bio was given back.</summary>
-    public void Dispose() => _bios.Dispose();
+    public void Dispose() => _memory.Dispose();
 
-    private bool TryTake(BioOperation operation, BioBacking backing, long offset, long size, long sector, out BioHandle bio)
+    private void TellOwners(ReadOnlySpan<BioHandle> ended)
     {
-        if (_freeCount == 0)
+        try
+        {
+            while (_told < ended.Length)
+            {
+                int first = _told;
+                int owner = _bios[ended[first].Index].Owner;
+                int end = first + 1;
+                while (end < ended.Length && _bios[ended[end].Index].Owner == owner)
+                    end++;
+                _told = end;
+                _owners[owner].BiosEnded(ended[first..end]);
+            }
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // The other owners are told all the same: what one of them has lost, the others have not.
+            DmaBufIoDiagnostics.Report(new DriverFault("the end of bios", e));
+        }
+    }
+
+    private bool TryTake(BioOperation operation, BioBacking kind, object? backing, long offset, long size, long sector, int owner, long cookie, out BioHandle bio)
+    {
+        int left = _freeCount - 1;
+        if (left < 0)
         {
             bio = default;
             return false;
         }
 
-        bio = new BioHandle(_free[--_freeCount]);
-        _bios[bio.Index] = new Bio { Operation = operation, Backing = backing, Offset = offset, Size = size, Sector = sector };
+        _freeCount = left;
+        bio = _free[left];
+        ref Bio taken = ref _bios[bio.Index];
+        taken.Sector = sector;
+        taken.Offset = offset;
+        taken.Size = size;
+        taken.Cookie = cookie;
+        taken.Owner = owner;
+        taken.Operation = operation;
+        taken.Backing = kind;
+        ref Root root = ref _roots[bio.Index];
+        if (!ReferenceEquals(root.Backing, backing))
+            root.Backing = backing;
         return true;
     }
 
+    // A struct of its own: an array of objects would check at every access that it is no array of something else.
     private struct Root
     {
-        public DmaMap? Map;
-        public MemoryRegion? Region;
+        public object? Backing;
     }
 }

@@ -50,6 +50,11 @@ public abstract class BlockQueue : IDisposable
     /// <returns>How many were taken; the others stay the caller's: there is no room for them now.</returns>
     public abstract int Submit(ReadOnlySpan<BioHandle> bios);
 
+    /// <summary>Takes one bio: the same as <see cref="Submit"/> of one, for queues to whom it costs less.</summary>
+    /// <param name="bio">The bio.</param>
+    /// <returns>False when there is no room for it now.</returns>
+    public virtual bool TrySubmit(BioHandle bio) => Submit(new ReadOnlySpan<BioHandle>(in bio)) == 1;
+
     /// <summary>Tells the device about everything taken since the last call: one doorbell for the batch.</summary>
     public abstract void Commit();
 

@@ -25,6 +25,9 @@ public readonly record struct QueueLimits
     /// <summary>The largest number of segments as the device sees them (B3).</summary>
     public int MaxSegments { get; init; }
 
+    /// <summary>Segments whose smallest length is certain to fit: an unaligned start touches one segment more than the length alone tells.</summary>
+    internal long CertainSegments => Math.Max(1, MaxSegments - 1L);
+
     /// <summary>The limits of a device on top of devices with these limits: for each the stricter of the two.</summary>
     /// <param name="other">The limits of another member.</param>
     public QueueLimits Stack(in QueueLimits other)
@@ -46,9 +49,8 @@ public readonly record struct QueueLimits
     /// <returns>Bytes, a multiple of the logical block size and at least one block.</returns>
     public int MaxBytesFor(long smallestSegment)
     {
-        // An unaligned start touches one segment more than the length alone tells.
-        long segments = Math.Max(1, MaxSegments - 1L);
-        long bytes = smallestSegment > MaxBytes / segments ? MaxBytes : Math.Min(MaxBytes, smallestSegment * segments);
+        // No segment matters beyond the largest bio, so the product stays within 62 bits.
+        long bytes = Math.Min(MaxBytes, Math.Min(smallestSegment, MaxBytes) * CertainSegments);
         return (int)Math.Max(LogicalBlockSize, bytes & -LogicalBlockSize);
     }
 }

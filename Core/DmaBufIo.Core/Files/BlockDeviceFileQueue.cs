@@ -17,7 +17,9 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     private readonly long _capacity;
     private readonly long _blockMask;
     private readonly long _dmaMask;
-    private readonly bool _readOnly;
+    private readonly bool _fileIsReadOnly;
+    private readonly long _maxBytes;
+    private readonly long _segments;
 
     internal BlockDeviceFileQueue(BlockDeviceFile file, BioPool bios, BlockQueue queue)
     {
@@ -29,11 +31,15 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         _capacity = _device.Capacity;
         _blockMask = _limits.LogicalBlockSize - 1;
         _dmaMask = _limits.DmaAlignment - 1;
-        _readOnly = file.Flags.HasFlag(OpenFlags.ReadOnly);
+        _maxBytes = _limits.MaxBytes;
+        _segments = _limits.CertainSegments;
+        _fileIsReadOnly = file.Flags.HasFlag(OpenFlags.ReadOnly);
     }
 
     public override Errno ReadIter(ref IoRequest request, ref IovIter iter)
     {
+        if (IsOneBio(request, iter))
+            return IssueOne(BioOperation.Read, ref request, ref iter);
         Errno status = Check(request, iter);
         if (status != Errno.Ok)
             return status;
@@ -47,10 +53,12 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
     public override Errno WriteIter(ref IoRequest request, ref IovIter iter)
     {
+        if (!_fileIsReadOnly && IsOneBio(request, iter) && !_device.IsReadOnly)
+            return IssueOne(BioOperation.Write, ref request, ref iter);
         Errno status = Check(request, iter);
         if (status != Errno.Ok)
             return status;
-        if (_readOnly)
+        if (_fileIsReadOnly)
             return Errno.EBADF;
         if (_device.IsReadOnly)
             return Errno.EROFS;
@@ -64,7 +72,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
     public override Errno Fsync(ref IoRequest request)
     {
-        if (!_bios.TryAllocateFlush(out BioHandle bio))
+        if (!_bios.TryAllocateFlush(out BioHandle bio, request.BioOwner, request.Tag))
             return Errno.EAGAIN;
         return Submit(bio, ref request);
     }
@@ -74,6 +82,36 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     public override int Poll(int max) => _queue.Poll(max);
 
     public override void Dispose() => _queue.Dispose();
+
+    /// <summary>The common request: one range of a map that keeps all rules and fits one bio. The others are looked at one rule after the other.</summary>
+    private bool IsOneBio(in IoRequest request, in IovIter iter)
+    {
+        long count = iter.Count;
+        long offset = request.FileOffset;
+        long bits = (iter.Offset & _dmaMask) | ((offset | count) & _blockMask);
+        return iter.Kind == IovKind.DmaBufMap && (_file.Flags & OpenFlags.Direct) != 0
+            && bits == 0 && (ulong)(count - 1) < (ulong)LargestFor(iter.Map!) && offset >= 0 && offset <= _capacity - count;
+    }
+
+    // QueueLimits.MaxBytesFor with its constants at hand.
+    private long LargestFor(DmaMap map)
+    {
+        long largest = Math.Min(_maxBytes, Math.Min(map.SmallestSegment, _maxBytes) * _segments) & ~_blockMask;
+        return Math.Max(largest, _blockMask + 1);
+    }
+
+    private Errno IssueOne(BioOperation operation, ref IoRequest request, ref IovIter iter)
+    {
+        long count = iter.Count;
+        if (!_bios.TryAllocate(operation, iter.Map!, iter.Offset, count, request.FileOffset >> 9, out BioHandle bio, request.BioOwner, request.Tag))
+            return Errno.EAGAIN;
+        Errno status = Submit(bio, ref request);
+        if (status != Errno.Ok)
+            return status;
+        iter.Advance(count);
+        request.FileOffset += count;
+        return Errno.Ok;
+    }
 
     private Errno Check(in IoRequest request, in IovIter iter)
     {
@@ -109,7 +147,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     private Errno Issue(BioOperation operation, ref IoRequest request, ref IovIter iter)
     {
         DmaMap? map = iter.Map;
-        long largest = map is null ? _limits.MaxBytes : _limits.MaxBytesFor(map.SmallestSegment);
+        long largest = map is null ? _limits.MaxBytes : LargestFor(map);
         bool issued = false;
         while (iter.Count > 0)
         {
@@ -119,8 +157,8 @@ internal sealed class BlockDeviceFileQueue : FileQueue
             long sector = request.FileOffset >> 9;
             BioHandle bio;
             bool taken = map is null
-                ? _bios.TryAllocate(operation, new MemoryRange(iter.CurrentMemory.Region, offset, length), sector, out bio)
-                : _bios.TryAllocate(operation, map, offset, length, sector, out bio);
+                ? _bios.TryAllocate(operation, new MemoryRange(iter.CurrentMemory.Region, offset, length), sector, out bio, request.BioOwner, request.Tag)
+                : _bios.TryAllocate(operation, map, offset, length, sector, out bio, request.BioOwner, request.Tag);
             Errno status = taken ? Submit(bio, ref request) : Errno.EAGAIN;
             if (status != Errno.Ok)
                 return issued && status == Errno.EAGAIN ? Errno.Ok : status;
@@ -134,10 +172,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
     private Errno Submit(BioHandle bio, ref IoRequest request)
     {
-        ref Bio data = ref _bios[bio];
-        data.Owner = request.BioOwner;
-        data.Cookie = request.Tag;
-        if (_queue.Submit(new ReadOnlySpan<BioHandle>(in bio)) == 1)
+        if (_queue.TrySubmit(bio))
         {
             request.Pending++;
             return Errno.Ok;

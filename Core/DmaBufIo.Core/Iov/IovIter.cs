@@ -14,15 +14,16 @@ namespace DmaBufIo.Iov;
 /// </remarks>
 public struct IovIter
 {
-    private readonly object? _source;
+    private readonly object? _source; // the vector of the kinds that have one
     private readonly ReadOnlyMemory<BufferRange> _ranges; // of a vector over a map or a layout; here, so that a request allocates nothing
     private int _segment;
 
-    private IovIter(IovKind kind, DmaDirection direction, object? source, long offset, long count, ReadOnlyMemory<BufferRange> ranges = default)
+    private IovIter(IovKind kind, DmaDirection direction, object? source, long offset, long count, DmaMap? map = null, ReadOnlyMemory<BufferRange> ranges = default)
     {
         Kind = kind;
         Direction = direction;
         _source = source;
+        Map = map;
         Offset = offset;
         Count = count;
         _ranges = ranges;
@@ -30,10 +31,10 @@ public struct IovIter
     }
 
     /// <summary>What it goes over.</summary>
-    public IovKind Kind { get; }
+    public IovKind Kind { get; private set; }
 
     /// <summary><see cref="DmaDirection.FromDevice"/> for a read (memory is the destination), <see cref="DmaDirection.ToDevice"/> for a write.</summary>
-    public DmaDirection Direction { get; }
+    public DmaDirection Direction { get; private set; }
 
     /// <summary>Bytes from the start of the map, or of the current segment.</summary>
     public long Offset { get; private set; }
@@ -42,7 +43,7 @@ public struct IovIter
     public long Count { get; private set; }
 
     /// <summary>The map, for the kinds that go through one; else null.</summary>
-    public readonly DmaMap? Map => _source as DmaMap;
+    public DmaMap? Map { get; private set; }
 
     /// <summary>Index of the current segment of a vector; 0 for the other kinds.</summary>
     public readonly int Segment => _segment;
@@ -53,7 +54,23 @@ public struct IovIter
     /// <param name="count">Bytes.</param>
     /// <param name="direction">Read or write.</param>
     public static IovIter ForMap(DmaMap map, long offset, long count, DmaDirection direction) =>
-        new(IovKind.DmaBufMap, direction, map, offset, count);
+        new(IovKind.DmaBufMap, direction, null, offset, count, map);
+
+    /// <summary>Makes it one range of a map that <see cref="Bind"/> tells later. In place: a ring's request writes what is new and leaves what is there.</summary>
+    internal void SetRange(long offset, long count, DmaDirection direction)
+    {
+        Kind = IovKind.DmaBufMap;
+        Direction = direction;
+        Offset = offset;
+        Count = count;
+    }
+
+    /// <summary>The map of a range. Compared before it is stored: storing a reference costs more than a look.</summary>
+    internal void Bind(DmaMap map)
+    {
+        if (!ReferenceEquals(Map, map))
+            Map = map;
+    }
 
     /// <summary>Several ranges of one map (I6).</summary>
     /// <param name="map">The map; the caller holds a reference.</param>
@@ -61,7 +78,7 @@ public struct IovIter
     /// <param name="direction">Read or write.</param>
     public static IovIter ForMapRanges(DmaMap map, ReadOnlyMemory<BufferRange> ranges, DmaDirection direction)
     {
-        var iter = new IovIter(IovKind.DmaBufMapVec, direction, map, 0, CountOf(ranges), ranges);
+        var iter = new IovIter(IovKind.DmaBufMapVec, direction, null, 0, CountOf(ranges), map, ranges);
         iter.SkipEmpty();
         return iter;
     }
@@ -106,7 +123,7 @@ public struct IovIter
     /// <param name="direction">Read or write.</param>
     public static IovIter ForMemoryRanges(MemoryLayout memory, ReadOnlyMemory<BufferRange> ranges, DmaDirection direction)
     {
-        var iter = new IovIter(IovKind.BioVec, direction, memory, 0, CountOf(ranges), ranges);
+        var iter = new IovIter(IovKind.BioVec, direction, memory, 0, CountOf(ranges), null, ranges);
         iter.SkipEmpty();
         return iter;
     }
@@ -338,7 +355,7 @@ public struct IovIter
 
     private readonly long SegmentLength(int segment) => _source switch
     {
-        DmaMap => _ranges.Span[segment].Length,
+        null => _ranges.Span[segment].Length,
         MemoryLayout memory => _ranges.IsEmpty ? memory.Length : _ranges.Span[segment].Length,
         MemoryRange[] ranges => ranges[segment].Length,
         _ => ((Memory<byte>[])_source!)[segment].Length,

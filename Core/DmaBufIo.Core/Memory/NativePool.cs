@@ -41,6 +41,9 @@ public sealed unsafe class NativePool<T> : IDisposable
         }
     }
 
+    /// <summary>The items without the way over this object.</summary>
+    public NativeView<T> View => new(_items, Count);
+
     /// <summary>Frees the memory. Idempotent.</summary>
     public void Dispose()
     {

@@ -13,7 +13,7 @@ public sealed partial class Ring
 {
     private readonly AsyncRequestPool _asyncPool;
     private readonly AsyncRequest?[] _async;
-    private readonly TagQueue _endedAsync;
+    private readonly Queue<AsyncRequest> _endedAsync = [];
     private readonly Queue<AsyncRequest> _completing = [];
     private int _asyncOutstanding;
     private int _cancellable;
@@ -95,7 +95,7 @@ public sealed partial class Ring
             return new ValueTask<IoStatus>(new IoStatus(Errno.EINTR, 0));
         if (_driver is not null)
             return _driver.HandOver(call, cancellationToken);
-        if (_free.Count == 0)
+        if (_freeCount - _ended.Count - _endedAsync.Count <= 0)
             return new ValueTask<IoStatus>(new IoStatus(Errno.EAGAIN, 0));
         AsyncRequest request = _asyncPool.Rent();
         request.Cancellation = cancellationToken;
@@ -106,9 +106,7 @@ public sealed partial class Ring
     /// <summary>There is room: the caller has made sure.</summary>
     private void PrepareAsync(AsyncRequest request, in AsyncCall call)
     {
-        TryPrepare(call.Operation, call.File, call.Slot, call.BufferOffset, call.Length, call.FileOffset, 0, default);
-        int tag = _prepared.Last;
-        _requests[tag].IsAsync = true;
+        int tag = Prepare(_freeCount - 1, call.Operation, call.File, call.Slot, call.BufferOffset, call.Length, call.FileOffset, 0);
         _async[tag] = request;
         _asyncOutstanding++;
         if (request.Cancellation.CanBeCanceled)
@@ -117,14 +115,14 @@ public sealed partial class Ring
 
     private int DriveOnce(CancellationToken cancellationToken)
     {
-        if (_prepared.Count != 0)
+        if (_preparedTail != _preparedHead)
             SubmitPrepared(cancellationToken);
         _context.Enter();
         try
         {
             int progress = PollFiles();
             EndCancelled();
-            if (_roomMade || _parked.Count == InFlight)
+            if (_parked.Count != 0 && (_roomMade || _parked.Count == InFlight))
                 RetryParked(cancellationToken);
             Commit();
             TakeEndedAsync();
@@ -136,25 +134,25 @@ public sealed partial class Ring
         }
     }
 
+    /// <summary>An awaited request has ended; this may be a visitor, so the rest is left to the owner.</summary>
+    private void CompleteAwaited(int tag, AsyncRequest awaited, in IoRequest io)
+    {
+        _async[tag] = null;
+        awaited.Result = new IoStatus(io.Status, io.Transferred);
+        _endedAsync.Enqueue(awaited);
+    }
+
     /// <summary>The places of ended requests are free again before their continuations run, which may want them.</summary>
     private void TakeEndedAsync()
     {
-        while (_endedAsync.Count != 0)
+        while (_endedAsync.TryDequeue(out AsyncRequest? awaited))
         {
-            int tag = _endedAsync.Take();
-            ref RingRequest request = ref _requests[tag];
-            AsyncRequest awaited = _async[tag]!;
-            _async[tag] = null;
-            awaited.Result = new IoStatus(request.Io.Status, request.Io.Transferred);
             if (awaited.Cancellation.CanBeCanceled)
             {
                 awaited.Cancellation = default;
                 _cancellable--;
             }
 
-            request.IsAsync = false;
-            request.State = RequestState.Free;
-            _free.Add(tag);
             _asyncOutstanding--;
             _completing.Enqueue(awaited);
         }
@@ -186,13 +184,39 @@ public sealed partial class Ring
         return count;
     }
 
-    private bool IsCancelled(int tag) => _requests[tag].IsAsync && _async[tag]!.Cancellation.IsCancellationRequested;
+    private bool IsCancelled(int tag) => _cancellable != 0 && _async[tag] is { } awaited && awaited.Cancellation.IsCancellationRequested;
 
-    /// <summary>Ends what was cancelled while it was parked.</summary>
+    private void EndCancelledPrepared()
+    {
+        if (_cancellable == 0)
+            return;
+        int kept = _preparedHead;
+        for (int i = _preparedHead; i < _preparedTail; i++)
+        {
+            int tag = _prepared[i];
+            if (!IsCancelled(tag))
+            {
+                _prepared[kept++] = tag;
+                continue;
+            }
+
+            // Nothing counts it yet.
+            ref RingRequest request = ref _requests[tag];
+            request.Registration = null;
+            request.Io.Status = Errno.EINTR;
+            _context.Counters.Requests++;
+            Complete(tag, ref request);
+        }
+
+        _preparedTail = kept;
+    }
+
+    /// <summary>Ends what was cancelled before it was issued: it holds nothing.</summary>
     private void EndCancelled()
     {
         if (_cancellable == 0)
             return;
+        EndCancelledPrepared();
         for (int i = _parked.Count; i > 0; i--)
         {
             int tag = _parked.Take();
@@ -202,15 +226,16 @@ public sealed partial class Ring
                 continue;
             }
 
+            _requests[tag].Iter = default;
             _requests[tag].Io.Status = Errno.EINTR;
-            End(tag, ref _requests[tag]);
+            End(tag);
         }
     }
 
     /// <summary>The wait for a map ends when the request is cancelled, and when the call is that has taken it up.</summary>
     private Errno GetMapAwaited(int tag, DmaBufToken token, out DmaMap? map, CancellationToken cancellationToken)
     {
-        CancellationToken own = _async[tag]!.Cancellation;
+        CancellationToken own = _cancellable == 0 || _async[tag] is not { } awaited ? CancellationToken.None : awaited.Cancellation;
         if (!own.CanBeCanceled)
             return GetMapSlow(token, out map, cancellationToken);
         if (!cancellationToken.CanBeCanceled)

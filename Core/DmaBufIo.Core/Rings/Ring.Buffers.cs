@@ -120,9 +120,25 @@ public sealed partial class Ring
     /// <summary>The last request of a removed registration has ended; it may be running in completion context, so workers do the rest (T10).</summary>
     private void Finish(Registration registration)
     {
+        Forget(registration);
         registration.Release();
         if (registration.Tag != 0)
             _endedTags.Enqueue(registration.Tag);
+    }
+
+    /// <summary>Clears what requests that have ended left behind of a registration (<see cref="RingRequest"/>). Looks at the whole table: registrations end seldom.</summary>
+    private void Forget(Registration registration)
+    {
+        foreach (ref RingRequest request in _requests.AsSpan())
+        {
+            if (!ReferenceEquals(request.Registration, registration))
+                continue;
+            request.Registration = null;
+            if (request.State == RequestState.Free)
+                request.Iter = default;
+        }
+
+        _bios.Forget();
     }
 
     private DmaBuf TakeBuffer(int slot, BufferRegistration registration)
@@ -193,10 +209,10 @@ public sealed partial class Ring
 
     private void CheckSlot(int slot)
     {
-        if (_slots.Length == 0)
+        if (_options.BufferSlots == 0)
             throw Refused(Errno.ENXIO, slot, "the ring has no table of buffers", "Create the ring with BufferSlots > 0");
-        if ((uint)slot >= (uint)_slots.Length)
-            throw Refused(Errno.EINVAL, slot, $"the table has {_slots.Length} slots", $"Use a slot from 0 to {_slots.Length - 1}");
+        if ((uint)slot >= (uint)_options.BufferSlots)
+            throw Refused(Errno.EINVAL, slot, $"the table has {_options.BufferSlots} slots", $"Use a slot from 0 to {_options.BufferSlots - 1}");
     }
 
     private DmaBufIoException Refused(Errno errno, int slot, string problem, string remedy) =>

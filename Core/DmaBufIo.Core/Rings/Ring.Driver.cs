@@ -122,7 +122,7 @@ public sealed partial class Ring
             while (true)
             {
                 bool progress = Take();
-                if (progress || _ring.Outstanding != 0)
+                if (progress || _ring._asyncOutstanding != 0)
                     progress |= _ring.DriveOnce(CancellationToken.None) != 0;
                 progress |= LetGo();
                 idleRounds = progress ? 0 : idleRounds + 1;
@@ -138,19 +138,33 @@ public sealed partial class Ring
         {
             lock (_lock)
             {
-                bool any = _count != 0;
-                for (; _count > 0; _count--)
-                {
-                    AsyncRequest request = _queue[_head];
-                    _queue[_head] = null!;
-                    if (++_head == _queue.Length)
-                        _head = 0;
-                    _ring.PrepareAsync(request, request.Call);
-                    request.Call = default;
-                }
-
-                return any;
+                if (_count == 0)
+                    return false;
             }
+
+            // Inside the context: a visitor may be giving places back, and another thread may be emptying a slot.
+            _ring._context.Enter();
+            try
+            {
+                lock (_lock)
+                {
+                    for (; _count > 0; _count--)
+                    {
+                        AsyncRequest request = _queue[_head];
+                        _queue[_head] = null!;
+                        if (++_head == _queue.Length)
+                            _head = 0;
+                        _ring.PrepareAsync(request, request.Call);
+                        request.Call = default;
+                    }
+                }
+            }
+            finally
+            {
+                _ring._context.Leave();
+            }
+
+            return true;
         }
 
         /// <summary>
@@ -174,7 +188,7 @@ public sealed partial class Ring
         /// <returns>False when it is time to end.</returns>
         private bool Idle(int rounds)
         {
-            bool busy = _ring.Outstanding != 0;
+            bool busy = _ring._asyncOutstanding != 0;
             if (rounds < Spins && !SchedulePoint.Enabled)
             {
                 Thread.SpinWait(16);

@@ -2,6 +2,7 @@ using DmaBufIo.Block;
 using DmaBufIo.Diagnostics;
 using DmaBufIo.Dma;
 using DmaBufIo.Errors;
+using DmaBufIo.Files;
 using DmaBufIo.Io;
 using DmaBufIo.Iov;
 using DmaBufIo.Tokens;
@@ -18,174 +19,329 @@ public sealed partial class Ring
         Commit();
     }
 
-    void IBioOwner.BioEnded(BioHandle bio)
+    void IBioOwner.BioEnded(BioHandle bio) => ((IBioOwner)this).BiosEnded(new ReadOnlySpan<BioHandle>(in bio));
+
+    void IBioOwner.BiosEnded(ReadOnlySpan<BioHandle> bios)
     {
-        ref Bio data = ref _bios[bio];
-        int tag = (int)data.Cookie;
-        ref RingRequest request = ref _requests[tag];
-        if (data.Status == Errno.Ok)
-            request.Io.Transferred += data.Size;
-        else if (request.Io.Status == Errno.Ok)
-            request.Io.Status = data.Status;
-        _bios.Release(bio);
-        if (--request.Io.Pending == 0 && request.State == RequestState.Issued)
-            End(tag, ref request);
+        // Requests that end one after the other mostly share their registration and their map: what they give back is given back at once.
+        Registration? registration = null;
+        DmaMap? map = null;
+        int count = 0;
+        long bytes = 0;
+        foreach (BioHandle bio in bios)
+        {
+            ref Bio data = ref _bios[bio];
+            int tag = (int)data.Cookie;
+            ref RingRequest request = ref _requests[tag];
+            if (data.Status == Errno.Ok)
+                request.Io.Transferred += data.Size;
+            else if (request.Io.Status == Errno.Ok)
+                request.Io.Status = data.Status;
+            if (--request.Io.Pending != 0 || request.State != RequestState.Issued)
+                continue;
+            if (!ReferenceEquals(request.Registration, registration) || !ReferenceEquals(request.Iter.Map, map))
+            {
+                if (count != 0)
+                    GiveBack(registration, map, count, bytes);
+                registration = request.Registration;
+                map = request.Iter.Map;
+                count = 0;
+                bytes = 0;
+            }
+
+            bytes += request.Io.Transferred;
+            if (registration is null)
+                GiveBackFile(request.File!, request.Io.Transferred);
+            else
+                count++;
+            Complete(tag, ref request);
+        }
+
+        if (count != 0)
+            GiveBack(registration, map, count, bytes);
+        _bios.Release(bios);
     }
 
     void ISnapshotSource.Describe(SnapshotBuilder snapshot)
     {
         // Read without stopping the owner: each map and age is a moment old at most.
-        long now = Environment.TickCount64;
+        uint now = (uint)Environment.TickCount64;
         for (int i = 0; i < _requests.Length; i++)
         {
-            DmaMap? map = _requests[i].Map;
+            DmaMap? map = _requests[i].State is RequestState.Issued or RequestState.Partial ? _requests[i].Iter.Map : null;
             if (map is null)
                 continue;
-            var age = TimeSpan.FromMilliseconds(Math.Max(0, now - _requests[i].Since));
+            var age = TimeSpan.FromMilliseconds(Math.Max(0, (int)(now - _requests[i].Since)));
             snapshot.InFlight[map] = snapshot.InFlight.TryGetValue(map, out (int Requests, TimeSpan Oldest, string Ring) seen)
                 ? (seen.Requests + 1, age > seen.Oldest ? age : seen.Oldest, seen.Ring.Contains(Name, StringComparison.Ordinal) ? seen.Ring : $"{seen.Ring}, {Name}")
                 : (1, age, Name);
         }
     }
 
-    private void Start(int tag, CancellationToken cancellationToken)
+    private void StartPrepared(CancellationToken cancellationToken)
+    {
+        _context.Counters.Requests += _preparedTail - _preparedHead;
+        while (_preparedHead < _preparedTail)
+        {
+            try
+            {
+                while (_preparedHead < _preparedTail)
+                {
+                    if (!StartRun())
+                    {
+                        StartOther(_prepared[_preparedHead++], cancellationToken);
+
+                        // It may have slept.
+                        EndCancelledPrepared();
+                    }
+                }
+            }
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                // The request that was cut off was taken already.
+                EndRunEarly();
+                Fault(_prepared[_preparedHead - 1], e);
+            }
+        }
+
+        _preparedHead = 0;
+        _preparedTail = 0;
+    }
+
+    /// <summary>
+    /// The way of nearly all requests: one range each of one buffer that has a live map, all of it taken by the file. Starts them one after the other up to
+    /// the first that is different.
+    /// </summary>
+    /// <remarks>
+    /// References are taken for all that are prepared, with one look at the gate; those that are not used are given back before anything else happens,
+    /// above all before anything sleeps (T15, T16).
+    /// </remarks>
+    /// <returns>False when the next request cannot go this way; nothing is held for it.</returns>
+    private bool StartRun()
+    {
+        int first = _preparedHead;
+        int last = _preparedTail;
+        ref RingRequest head = ref _requests[_prepared[first]];
+        ushort slot = head.Slot;
+        RingOperation operation = head.Operation;
+        Registration? registration = _slots[slot];
+        if (operation > RingOperation.WriteFixed || registration?.Token is not { } token || (registration.Direction & head.Direction) == 0)
+            return false;
+        DmaMap? map = token.TryGetMap(_context, last - first);
+        if (map is null)
+            return false;
+        RingFile file = registration.RingFile;
+        registration.InFlight += last - first;
+        file.InFlight += last - first;
+        file.IsTouched = true;
+        _run = registration;
+        _runMap = map;
+        uint now = (uint)_context.Now;
+        FileQueue queue = file.Queue;
+        RingRequest[] requests = _requests;
+        int[] prepared = _prepared;
+        long size = registration.Size;
+        IoFile target = registration.File;
+        for (int at = first; at < last; at++)
+        {
+            int tag = prepared[at];
+            ref RingRequest request = ref requests[tag];
+
+            // Range and file as in Check; a length of 0 is none of this way's business.
+            long offset = request.Iter.Offset;
+            bool fits = (ulong)offset < (ulong)size && (ulong)(request.Iter.Count - 1) < (ulong)(size - offset);
+            if (!fits || !ReferenceEquals(request.File, target) || request.Slot != slot || request.Operation != operation)
+            {
+                EndRunEarly();
+                return at != first;
+            }
+
+            _preparedHead = at + 1;
+            if (!ReferenceEquals(request.Registration, registration))
+                request.Registration = registration;
+            request.Iter.Bind(map);
+
+            // Issued, until the file says otherwise: a file that throws leaves a request that holds its reference.
+            request.Since = now;
+            request.State = RequestState.Issued;
+            Errno status = operation == RingOperation.ReadFixed
+                ? queue.ReadIter(ref request.Io, ref request.Iter)
+                : queue.WriteIter(ref request.Io, ref request.Iter);
+            if (status != Errno.Ok || request.Iter.Count != 0 || request.Io.Pending == 0)
+                Settle(tag, status);
+        }
+
+        _run = null;
+        _runMap = null;
+        return true;
+    }
+
+    /// <summary>Gives back what was taken for the prepared requests that were not reached.</summary>
+    private void EndRunEarly()
+    {
+        if (_run is null)
+            return;
+        int left = _preparedTail - _preparedHead;
+        _run.InFlight -= left;
+        _run.RingFile.InFlight -= left;
+        DmaBufToken.Drop(_runMap!, _context, left);
+        _run = null;
+        _runMap = null;
+    }
+
+    /// <summary>Range, file, direction, in this order: a range error on a wrong file is the range error (R3).</summary>
+    private static Errno Check(in RingRequest request, Registration registration)
+    {
+        long offset = request.Iter.Offset;
+        if (!request.IsVector && ((ulong)offset > (ulong)registration.Size || (ulong)request.Iter.Count > (ulong)(registration.Size - offset)))
+            return Errno.EFAULT; // leaves the buffer, or wraps (R2)
+        if (!ReferenceEquals(registration.File, request.File))
+            return Errno.EBADF; // T13
+        return (registration.Direction & request.Direction) != 0 ? Errno.Ok : Errno.EACCES; // T1
+    }
+
+    private void StartOther(int tag, CancellationToken cancellationToken)
     {
         ref RingRequest request = ref _requests[tag];
-        request.Since = _context.Now;
-        Errno status = request.IsAsync && IsCancelled(tag) ? Errno.EINTR
-            : request.Operation == RingOperation.Flush ? ResolveFile(ref request) : ResolveBuffer(ref request);
-        if (status != Errno.Ok || (request.Operation != RingOperation.Flush && request.Length == 0))
+        request.Since = (uint)_context.Now;
+        request.Registration = null;
+        bool isFlush = request.Operation == RingOperation.Flush;
+        long length = request.Iter.Count;
+        Errno status = Errno.Ok;
+        RingFile? file = null;
+        if (isFlush)
+        {
+            request.Iter = default;
+            file = FindFile(request.File!);
+            status = file is null ? Errno.EBADF : Errno.Ok;
+        }
+        else if (_slots[request.Slot] is { } registration)
+        {
+            if (request.IsVector)
+                status = CheckRanges(tag, registration.Size, out length);
+            if (status == Errno.Ok)
+                status = Check(request, registration);
+            if (status == Errno.Ok)
+            {
+                request.Registration = registration;
+                file = registration.RingFile;
+            }
+        }
+        else
+        {
+            status = Errno.EFAULT;
+        }
+
+        if (status != Errno.Ok || (!isFlush && length == 0))
         {
             // Nothing counts it yet.
             request.Registration = null;
-            request.RingFile = null;
             request.Io.Status = status;
-            End(tag, ref request);
+            Complete(tag, ref request);
             return;
         }
 
-        request.RingFile!.InFlight++;
-        if (request.Registration is { } registration)
-            registration.InFlight++;
-        Issue(tag, ref request, isRetry: false, cancellationToken);
+        file!.InFlight++;
+        if (request.Registration is not null)
+            request.Registration.InFlight++;
+        if (isFlush)
+            IssueFlush(tag);
+        else
+            IssueSlow(tag, isRetry: false, cancellationToken);
     }
 
-    /// <summary>Slot, range, file, direction, in this order: a range error on a wrong file is the range error (R3).</summary>
-    private Errno ResolveBuffer(ref RingRequest request)
+    private Errno CheckRanges(int tag, long size, out long total)
     {
-        Registration? registration = (uint)request.Slot < (uint)_slots.Length ? _slots[request.Slot] : null;
-        if (registration is null)
-            return Errno.EFAULT;
-        if (request.IsVector)
+        total = 0;
+        ReadOnlySpan<BufferRange> ranges;
+        try
         {
-            Errno status = CheckRanges(ref request, registration.Size);
-            if (status != Errno.Ok)
-                return status;
+            ranges = _ranges[tag].Span;
         }
-        else if ((ulong)request.BufferOffset > (ulong)registration.Size || (ulong)request.Length > (ulong)(registration.Size - request.BufferOffset))
+        catch (ObjectDisposedException)
         {
-            return Errno.EFAULT; // leaves the buffer, or wraps (R2)
+            return Errno.EFAULT; // the application has freed them
         }
 
-        if (!ReferenceEquals(registration.File, request.File))
-            return Errno.EBADF; // T13
-        if ((registration.Direction & request.Direction) == 0)
-            return Errno.EACCES; // T1
-        request.Registration = registration;
-        request.RingFile = registration.RingFile;
-        return Errno.Ok;
-    }
-
-    private static Errno CheckRanges(ref RingRequest request, long size)
-    {
-        long total = 0;
-        foreach (BufferRange range in request.Ranges.Span)
+        foreach (BufferRange range in ranges)
         {
             if ((ulong)range.Offset > (ulong)size || (ulong)range.Length > (ulong)(size - range.Offset))
                 return Errno.EFAULT;
             total += range.Length;
         }
 
-        request.Length = total;
         return Errno.Ok;
     }
 
-    private Errno ResolveFile(ref RingRequest request)
+    private void IssueFlush(int tag)
     {
-        request.RingFile = FindFile(request.File!);
-        return request.RingFile is null ? Errno.EBADF : Errno.Ok;
+        ref RingRequest request = ref _requests[tag];
+        RingFile file = FindFile(request.File!)!;
+        file.IsTouched = true;
+        request.State = RequestState.Issued;
+        Settle(tag, file.Queue.Fsync(ref request.Io));
     }
 
-    /// <summary>Takes the request's one map reference and gives the request to its file. On return it is issued, in part or wholly, parked, or ended.</summary>
-    private void Issue(int tag, ref RingRequest request, bool isRetry, CancellationToken cancellationToken)
+    /// <summary>Takes the request's one map reference, if need be a new map's, and gives the request to its file. On return it is issued, in part or wholly, parked, or ended.</summary>
+    private void IssueSlow(int tag, bool isRetry, CancellationToken cancellationToken)
     {
-        if (request.Operation == RingOperation.Flush)
+        ref RingRequest request = ref _requests[tag];
+        Registration registration = request.Registration!;
+        if (registration.Token is not { } token)
         {
-            Settle(tag, ref request, GiveToFile(ref request));
-            return;
-        }
-
-        DmaBufToken? token = request.Registration!.Token;
-        if (token is null)
-        {
-            IssuePerRequest(tag, ref request, request.Registration.Memory!);
+            IssuePerRequest(tag, registration);
             return;
         }
 
         DmaMap? map = token.TryGetMap(_context);
         if (map is null)
         {
-            Errno status = request.IsAsync
-                ? GetMapAwaited(tag, token, out map, cancellationToken)
-                : GetMapSlow(token, out map, cancellationToken);
-            if (status == Errno.EINTR && isRetry && !IsCancelled(tag))
+            Errno failed = GetMapAwaited(tag, token, out map, cancellationToken);
+            if (failed == Errno.EINTR && isRetry && cancellationToken.IsCancellationRequested && !IsCancelled(tag))
             {
                 // Not this request's wait was cancelled, but the call that took it up again on the way.
                 _parked.Add(tag);
                 return;
             }
 
-            if (status != Errno.Ok)
+            if (failed != Errno.Ok)
             {
-                request.Io.Status = status;
-                End(tag, ref request);
+                request.Iter = default;
+                request.Io.Status = failed;
+                End(tag);
                 return;
             }
         }
 
-        request.Map = map;
+        // Nothing of it was issued: the iterator of a range stands at its start.
         request.Iter = request.IsVector
-            ? IovIter.ForMapRanges(map!, request.Ranges, request.Direction)
-            : IovIter.ForMap(map!, request.BufferOffset, request.Length, request.Direction);
-        Settle(tag, ref request, GiveToFile(ref request));
+            ? IovIter.ForMapRanges(map!, _ranges[tag], request.Direction)
+            : IovIter.ForMap(map!, request.Iter.Offset, request.Iter.Count, request.Direction);
+        registration.RingFile.IsTouched = true;
+        request.State = RequestState.Issued;
+        Settle(tag, GiveToFile(ref request));
     }
 
-    private static Errno GiveToFile(ref RingRequest request)
+    private static Errno GiveToFile(ref RingRequest request) => request.Direction == DmaDirection.FromDevice
+        ? request.Registration!.RingFile.Queue.ReadIter(ref request.Io, ref request.Iter)
+        : request.Registration!.RingFile.Queue.WriteIter(ref request.Io, ref request.Iter);
+
+    /// <summary>What a file or a driver threw. The request path does not throw: a request cut off here would keep its map's reference for ever (R4).</summary>
+    private void Fault(int tag, Exception exception)
     {
-        try
-        {
-            return request.Operation switch
-            {
-                RingOperation.ReadFixed => request.RingFile!.Queue.ReadIter(ref request.Io, ref request.Iter),
-                RingOperation.WriteFixed => request.RingFile!.Queue.WriteIter(ref request.Io, ref request.Iter),
-                _ => request.RingFile!.Queue.Fsync(ref request.Io),
-            };
-        }
-        catch (Exception e) when (e is not OutOfMemoryException)
-        {
-            // The request path does not throw: a request cut off here would keep its map's reference for ever (R4).
-            DmaBufIoDiagnostics.Report(new DriverFault($"{request.Operation} of {request.RingFile!.File.Name}", e));
-            return Errno.EIO;
-        }
+        ref RingRequest request = ref _requests[tag];
+        DmaBufIoDiagnostics.Report(new DriverFault($"{request.Operation} of {request.File?.Name}", exception));
+        Settle(tag, Errno.EIO);
     }
 
-    private void Settle(int tag, ref RingRequest request, Errno status)
+    private void Settle(int tag, Errno status)
     {
-        request.RingFile!.IsTouched = true;
+        ref RingRequest request = ref _requests[tag];
         if (status == Errno.EAGAIN && request.Io.Pending == 0 && request.Io.Transferred == 0 && request.State != RequestState.Partial)
         {
             // No room before the first bio: give the reference up and wait without it (T16).
-            DropMap(ref request);
+            if (request.Iter.Map is { } map)
+                DmaBufToken.Drop(map, _context);
             request.State = RequestState.Parked;
             _parked.Add(tag);
             return;
@@ -204,7 +360,7 @@ public sealed partial class Ring
 
         request.State = RequestState.Issued;
         if (request.Io.Pending == 0)
-            End(tag, ref request);
+            End(tag);
     }
 
     /// <summary>The slow path sleeps: what was issued goes to the devices first, and the context is left so that others can reap it (T14, T15).</summary>
@@ -231,41 +387,52 @@ public sealed partial class Ring
         return status;
     }
 
-    /// <summary>The order of T18: the device has completed and the driver has synced; now the map's reference, then the completion.</summary>
-    private void End(int tag, ref RingRequest request)
+    /// <summary>Ends a request that is counted.</summary>
+    private void End(int tag)
     {
-        DropMap(ref request);
-        request.State = RequestState.Ended;
-        request.Iter = default;
-        request.Ranges = default;
-        request.File = null;
-        IoCounters counters = _context.Counters;
-        counters.Completed++;
-        counters.Bytes += request.Io.Transferred;
-        if (request.Io.Status != Errno.Ok)
-            counters.Failed++;
-        (request.IsAsync ? _endedAsync : _ended).Add(tag);
-        if (request.RingFile is { } file)
-        {
-            file.InFlight--;
-            request.RingFile = null;
-        }
-
-        if (request.Registration is { } registration)
-        {
-            request.Registration = null;
-            if (--registration.InFlight == 0 && registration.IsRemoved)
-                Finish(registration);
-        }
+        ref RingRequest request = ref _requests[tag];
+        Registration? registration = request.Registration;
+        DmaMap? map = request.Iter.Map;
+        if (registration is null)
+            GiveBackFile(request.File!, request.Io.Transferred);
+        Complete(tag, ref request);
+        if (registration is not null)
+            GiveBack(registration, map, 1, request.Io.Transferred);
     }
 
-    private void DropMap(ref RingRequest request)
+    /// <summary>
+    /// What requests that have ended held. The order of T18: the device has completed and the driver has synced; now the map's references; the application
+    /// sees the completions after that, when it reaps.
+    /// </summary>
+    private void GiveBack(Registration? registration, DmaMap? map, int count, long bytes)
     {
-        DmaMap? map = request.Map;
-        if (map is null)
-            return;
-        request.Map = null;
-        DmaBufToken.Drop(map, _context);
+        if (map is not null)
+            DmaBufToken.Drop(map, _context, count);
+        IoCounters counters = _context.Counters;
+        counters.Completed += count;
+        counters.Bytes += bytes;
+        registration!.RingFile.InFlight -= count;
+        if ((registration.InFlight -= count) == 0 && registration.IsRemoved)
+            Finish(registration);
+    }
+
+    private void GiveBackFile(IoFile file, long bytes)
+    {
+        _context.Counters.Completed++;
+        _context.Counters.Bytes += bytes;
+        FindFile(file)!.InFlight--;
+    }
+
+    private void Complete(int tag, ref RingRequest request)
+    {
+        request.State = RequestState.Free;
+        if (request.Io.Status != Errno.Ok)
+            _context.Counters.Failed++;
+        if (_asyncOutstanding != 0 && _async[tag] is { } awaited)
+            CompleteAwaited(tag, awaited, request.Io);
+        else
+            _ended.Add(request.UserData, request.Io.Status, request.Io.Transferred);
+        _free[_freeCount++] = tag;
     }
 
     private void RetryParked(CancellationToken cancellationToken)
@@ -278,14 +445,26 @@ public sealed partial class Ring
         for (int i = _parked.Count; i > 0; i--)
         {
             int tag = _parked.Take();
-            RingFile file = _requests[tag].RingFile!;
+            bool isFlush = _requests[tag].Operation == RingOperation.Flush;
+            RingFile file = isFlush ? FindFile(_requests[tag].File!)! : _requests[tag].Registration!.RingFile;
             if (file.FullIn == _retries)
             {
                 _parked.Add(tag);
                 continue;
             }
 
-            Issue(tag, ref _requests[tag], isRetry: true, cancellationToken);
+            try
+            {
+                if (isFlush)
+                    IssueFlush(tag);
+                else
+                    IssueSlow(tag, isRetry: true, cancellationToken);
+            }
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                Fault(tag, e);
+            }
+
             if (_requests[tag].State == RequestState.Parked)
                 file.FullIn = _retries;
             else
@@ -318,7 +497,21 @@ public sealed partial class Ring
         {
             int tag = _partial.Take();
             ref RingRequest request = ref _requests[tag];
-            Settle(tag, ref request, request.Io.Status == Errno.Ok ? GiveToFile(ref request) : request.Io.Status);
+            if (request.Io.Status != Errno.Ok)
+            {
+                Settle(tag, request.Io.Status);
+                continue;
+            }
+
+            request.Registration!.RingFile.IsTouched = true;
+            try
+            {
+                Settle(tag, GiveToFile(ref request));
+            }
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                Fault(tag, e);
+            }
         }
     }
 

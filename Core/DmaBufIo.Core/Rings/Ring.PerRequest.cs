@@ -30,12 +30,18 @@ public sealed partial class Ring
     /// <summary>
     /// There is no map and no reference: nothing is held while the request is parked, and the driver unmaps before it ends.
     /// </summary>
-    private void IssuePerRequest(int tag, ref RingRequest request, MemoryLayout memory)
+    private void IssuePerRequest(int tag, Registration registration)
     {
+        ref RingRequest request = ref _requests[tag];
+        MemoryLayout memory = registration.Memory!;
+
+        // Nothing of it was issued: the iterator of a range stands at its start.
         request.Iter = request.IsVector
-            ? IovIter.ForMemoryRanges(memory, request.Ranges, request.Direction)
-            : IovIter.ForMemory(memory, request.BufferOffset, request.Length, request.Direction);
-        Settle(tag, ref request, GiveToFile(ref request));
+            ? IovIter.ForMemoryRanges(memory, _ranges[tag], request.Direction)
+            : IovIter.ForMemory(memory, request.Iter.Offset, request.Iter.Count, request.Direction);
+        registration.RingFile.IsTouched = true;
+        request.State = RequestState.Issued;
+        Settle(tag, GiveToFile(ref request));
     }
 
     private DmaBufIoException NotPerRequest(int slot, string problem) =>

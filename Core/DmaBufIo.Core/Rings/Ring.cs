@@ -1,9 +1,12 @@
+using System.Runtime.CompilerServices;
 using DmaBufIo.Block;
 using DmaBufIo.Diagnostics;
+using DmaBufIo.Dma;
 using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Io;
 using DmaBufIo.Iov;
+using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Rings;
 
@@ -15,7 +18,7 @@ namespace DmaBufIo.Rings;
 /// Used by one thread at a time. Another thread that drains a map may borrow it (T14, see <see cref="IoContext"/>): then completions are taken from the
 /// devices and references dropped, but completions are handed to the application by <see cref="Reap(Span{RingCompletion})"/> alone.
 /// <code>
-///   Free → Prepared → (Parked ⇄) → Partial → Issued → Ended → Free
+///   Free → Prepared → (Parked ⇄) → Partial → Issued → Free
 /// </code>
 /// A prepared or parked request holds no map reference; a partial or issued one holds exactly one (T16). Whenever the ring's thread leaves the context,
 /// everything issued was committed to the devices, so that a drain never waits for a doorbell.
@@ -28,18 +31,22 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     private readonly IoContext _context;
     private readonly BioPool _bios;
     private readonly RingRequest[] _requests;
-    private readonly Registration?[] _slots;
+    private readonly ReadOnlyMemory<BufferRange>[] _ranges;
+    private readonly Registration?[] _slots; // and one more that is never filled, for slots outside the table
     private readonly List<RingFile> _files = [];
-    private readonly TagQueue _free;
-    private readonly TagQueue _prepared;
+    private readonly int[] _free; // a stack: places used last are in the cache
+    private readonly int[] _prepared;
     private readonly TagQueue _parked;
     private readonly TagQueue _partial;
-    private readonly TagQueue _ended;
+    private readonly CompletionQueue _ended;
     private readonly Queue<ulong> _endedTags = [];
-    private readonly int _bioOwner;
+    private Registration? _run;
+    private DmaMap? _runMap;
+    private int _freeCount;
+    private int _preparedHead;
+    private int _preparedTail;
     private bool _roomMade;
     private long _retries;
-    private bool _refusesPlain;
     private int _closing;
     private bool _disposed;
 
@@ -48,29 +55,34 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <exception cref="DmaBufIoException">An option is out of its range (<c>EINVAL</c>), or too many rings are open (<c>EMFILE</c>).</exception>
     public Ring(RingOptions options)
     {
-        if (options.Entries is < 1 or > 65536 || options.BufferSlots is < 0 or > 65536 || options.Bios < options.Entries)
-            throw new DmaBufIoException(Errno.EINVAL, "Rings", options.Name, $"entries {options.Entries}, buffer slots {options.BufferSlots}, bios {options.Bios}", "Give 1 to 65,536 entries, 0 to 65,536 slots, and at least as many bios as entries");
+        if (options.Entries is < 1 or > 65536 || options.BufferSlots is < 0 or > 65535 || options.Bios < options.Entries)
+            throw new DmaBufIoException(Errno.EINVAL, "Rings", options.Name, $"entries {options.Entries}, buffer slots {options.BufferSlots}, bios {options.Bios}", "Give 1 to 65,536 entries, 0 to 65,535 slots, and at least as many bios as entries");
         _options = options;
         _context = new IoContext(options.Name);
         _bios = new BioPool(options.Bios);
-        _bioOwner = _bios.AddOwner(this);
+        int owner = _bios.AddOwner(this);
         _requests = new RingRequest[options.Entries];
-        _slots = new Registration?[options.BufferSlots];
-        _free = new TagQueue(options.Entries);
-        _prepared = new TagQueue(options.Entries);
+        _ranges = new ReadOnlyMemory<BufferRange>[options.Entries];
+        _slots = new Registration?[options.BufferSlots + 1];
+        _free = new int[options.Entries];
+        _prepared = new int[options.Entries];
         _parked = new TagQueue(options.Entries);
         _partial = new TagQueue(options.Entries);
-        _ended = new TagQueue(options.Entries);
-        _endedAsync = new TagQueue(options.Entries);
+        _ended = options.DriverThread ? CompletionQueue.WithoutRoom : new CompletionQueue(options.Entries);
         _async = new AsyncRequest?[options.Entries];
         _asyncPool = new AsyncRequestPool(continueElsewhere: options.DriverThread);
+        _freeCount = options.Entries;
         for (int i = 0; i < options.Entries; i++)
-            _free.Add(i);
+        {
+            _free[i] = options.Entries - 1 - i;
+            _requests[i].Io.Tag = i;
+            _requests[i].Io.BioOwner = owner;
+        }
+
         _context.AddPollable(this);
         SnapshotRegistry.Add(this);
         if (!options.DriverThread)
             return;
-        _refusesPlain = true;
         _driver = new Driver(this);
         _driver.Start();
     }
@@ -85,24 +97,14 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     public IoContext Context => _context;
 
     /// <summary>Requests submitted and not ended: issued, in part or wholly, or parked.</summary>
-    public int InFlight => Outstanding - _ended.Count - _endedAsync.Count;
+    public int InFlight => _requests.Length - _freeCount - (_preparedTail - _preparedHead);
 
     /// <summary>Requests that can be prepared before some must be reaped.</summary>
-    public int Room => _free.Count;
+    public int Room => _freeCount - Unreaped;
 
-    private int Outstanding => _requests.Length - _free.Count - _prepared.Count;
+    private int Unreaped => _driver is null ? _ended.Count : 0;
 
     private bool IsClosing => Volatile.Read(ref _closing) != 0;
-
-    private Ring Plain
-    {
-        get
-        {
-            if (_refusesPlain)
-                RefusePlain();
-            return this;
-        }
-    }
 
     /// <summary>Prepares a read from a file into a registered buffer.</summary>
     /// <param name="file">The file the buffer was registered with.</param>
@@ -113,7 +115,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full: submit and reap first.</returns>
     public bool TryReadFixed(IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData) =>
-        Plain.TryPrepare(RingOperation.ReadFixed, file, slot, bufferOffset, length, fileOffset, userData, default);
+        TryPrepare(RingOperation.ReadFixed, file, slot, bufferOffset, length, fileOffset, userData);
 
     /// <summary>Prepares a write from a registered buffer to a file; see <see cref="TryReadFixed"/>.</summary>
     /// <param name="file">The file the buffer was registered with.</param>
@@ -123,7 +125,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="fileOffset">First byte in the file.</param>
     /// <param name="userData">Comes back with the completion.</param>
     public bool TryWriteFixed(IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData) =>
-        Plain.TryPrepare(RingOperation.WriteFixed, file, slot, bufferOffset, length, fileOffset, userData, default);
+        TryPrepare(RingOperation.WriteFixed, file, slot, bufferOffset, length, fileOffset, userData);
 
     /// <summary>Prepares a read into several ranges of a registered buffer: one request, one map reference, one bio or more per range (I6).</summary>
     /// <param name="file">The file.</param>
@@ -133,7 +135,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
     public bool TryReadFixedVector(IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData) =>
-        Plain.TryPrepare(RingOperation.ReadFixed, file, slot, 0, 0, fileOffset, userData, ranges, isVector: true);
+        TryPrepareVector(RingOperation.ReadFixedVector, file, slot, ranges, fileOffset, userData);
 
     /// <summary>Prepares a write from several ranges of a registered buffer; see <see cref="TryReadFixedVector"/>.</summary>
     /// <param name="file">The file.</param>
@@ -143,13 +145,13 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
     public bool TryWriteFixedVector(IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData) =>
-        Plain.TryPrepare(RingOperation.WriteFixed, file, slot, 0, 0, fileOffset, userData, ranges, isVector: true);
+        TryPrepareVector(RingOperation.WriteFixedVector, file, slot, ranges, fileOffset, userData);
 
     /// <summary>Prepares a flush: everything that completed before it is submitted becomes durable.</summary>
     /// <param name="file">The file.</param>
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
-    public bool TryFlush(IoFile file, ulong userData) => Plain.TryPrepare(RingOperation.Flush, file, -1, 0, 0, 0, userData, default);
+    public bool TryFlush(IoFile file, ulong userData) => TryPrepare(RingOperation.Flush, file, -1, 0, 0, 0, userData);
 
     /// <summary>Submits everything prepared, and again what was sent back. May sleep where a map must be made, unless the ring is made with <see cref="RingOptions.NoWait"/>.</summary>
     /// <param name="cancellationToken">Interrupts a wait for a map: that request then ends with <c>EINTR</c>.</param>
@@ -162,15 +164,14 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
 
     private int SubmitPrepared(CancellationToken cancellationToken)
     {
-        int count = _prepared.Count;
+        int count = _preparedTail - _preparedHead;
         _context.Enter();
         try
         {
             EndCancelled();
-            RetryParked(cancellationToken);
-            for (int i = 0; i < count; i++)
-                Start(_prepared.Take(), cancellationToken);
-            _context.Counters.Requests += count;
+            if (_parked.Count != 0)
+                RetryParked(cancellationToken);
+            StartPrepared(cancellationToken);
             Commit();
         }
         finally
@@ -204,16 +205,19 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         while (true)
         {
             int progress;
+            int left;
             _context.Enter();
             try
             {
                 progress = PollFiles();
                 EndCancelled();
-                if (_roomMade || _parked.Count == InFlight)
+                if (_parked.Count != 0 && (_roomMade || _parked.Count == InFlight))
                     RetryParked(cancellationToken);
                 Commit();
-                reaped += TakeEnded(completions[reaped..]);
+                if (_driver is null)
+                    reaped += TakeEnded(completions[reaped..]);
                 TakeEndedAsync();
+                left = InFlight + Unreaped;
             }
             finally
             {
@@ -222,7 +226,8 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
 
             RunContinuations();
 
-            if (reaped >= minimum || reaped == completions.Length || Outstanding == 0 || cancellationToken.IsCancellationRequested)
+            // One of them may have disposed the ring.
+            if (_disposed || reaped >= minimum || reaped == completions.Length || left == 0 || cancellationToken.IsCancellationRequested)
                 return reaped;
             idleRounds = progress == 0 ? idleRounds + 1 : 0;
             Idle(idleRounds);
@@ -234,9 +239,9 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
 
     /// <summary>
     /// Waits until every request has ended, then closes: registrations are removed, files put. Awaited requests end as they do, and their
-    /// continuations run; requests that those make are refused (<see cref="ObjectDisposedException"/>); what a continuation throws comes
-    /// out here, and the ring stays open. A driver thread is ended. Not while holding a reservation lock. Idempotent; may be called by a
-    /// continuation.
+    /// continuations run; awaited requests that those make are refused (<see cref="ObjectDisposedException"/>), plain ones end unseen; what
+    /// a continuation throws comes out here, and the ring stays open. A driver thread is ended. Not while holding a reservation lock.
+    /// Idempotent; may be called by a continuation.
     /// </summary>
     public void Dispose()
     {
@@ -245,7 +250,6 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         bool drained = false;
         try
         {
-            _refusesPlain = true;
             _driver?.Stop();
             Drain();
             drained = true;
@@ -254,10 +258,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         {
             // A continuation threw: the ring is as it was, and may be closed again.
             if (!drained)
-            {
-                _refusesPlain = _driver is not null;
                 Volatile.Write(ref _closing, 0);
-            }
         }
 
         for (int slot = 0; slot < _slots.Length; slot++)
@@ -267,6 +268,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         }
 
         _disposed = true;
+        _freeCount = 0; // nothing can be prepared any more
         _context.RemovePollable(this);
         SnapshotRegistry.Remove(this);
 
@@ -283,48 +285,66 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         _bios.Dispose();
     }
 
-    private bool TryPrepare(RingOperation operation, IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData, ReadOnlyMemory<BufferRange> ranges, bool isVector = false)
+    private bool TryPrepare(RingOperation operation, IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData)
     {
-        if (_free.Count == 0)
-            return false;
-        int tag = _free.Take();
-        ref RingRequest request = ref _requests[tag];
-        request.Operation = operation;
-        request.File = file;
-        request.Slot = slot;
-        request.BufferOffset = bufferOffset;
-        request.Length = length;
-        request.FileOffset = fileOffset;
-        request.UserData = userData;
-        request.Ranges = ranges;
-        request.IsVector = isVector;
-        request.Io = new IoRequest { FileOffset = fileOffset, Tag = tag, BioOwner = _bioOwner };
-        request.State = RequestState.Prepared;
-        _prepared.Add(tag);
+        int left = _freeCount - 1;
+        if (left < _ended.Count)
+            return Refuse();
+        Prepare(left, operation, file, slot, bufferOffset, length, fileOffset, userData);
         return true;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private int Prepare(int left, RingOperation operation, IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData)
+    {
+        _freeCount = left;
+        int tag = _free[left];
+        ref RingRequest request = ref _requests[tag];
+        request.Io.FileOffset = fileOffset;
+        request.Io.Transferred = 0;
+        request.Io.Pending = 0;
+        request.Io.Status = Errno.Ok;
+        request.Iter.SetRange(bufferOffset, length, ((int)operation & 1) != 0 ? DmaDirection.ToDevice : DmaDirection.FromDevice);
+        request.UserData = userData;
+        request.Slot = (ushort)Math.Min((uint)slot, (uint)_slots.Length - 1);
+        request.Operation = operation;
+        request.State = RequestState.Prepared;
+        if (!ReferenceEquals(request.File, file))
+            request.File = file;
+        _prepared[_preparedTail++] = tag;
+        return tag;
+    }
+
+    private bool TryPrepareVector(RingOperation operation, IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData)
+    {
+        if (!TryPrepare(operation, file, slot, 0, 0, fileOffset, userData))
+            return false;
+        _ranges[_prepared[_preparedTail - 1]] = ranges;
+        return true;
+    }
+
+    private bool Refuse()
+    {
+        CheckPlain();
+        return false;
     }
 
     private void Drain()
     {
         Span<RingCompletion> completions = stackalloc RingCompletion[64];
-        SubmitPrepared(CancellationToken.None);
-        while (Outstanding > 0)
-            ReapEnded(completions, 1, CancellationToken.None);
-        RunContinuations();
+        do
+        {
+            SubmitPrepared(CancellationToken.None);
+            while (InFlight + Unreaped + _asyncOutstanding > 0)
+                ReapEnded(completions, 1, CancellationToken.None);
+            RunContinuations();
+        }
+        while (_preparedTail != _preparedHead);
     }
 
     private int TakeEnded(Span<RingCompletion> completions)
     {
-        int count = 0;
-        while (count < completions.Length && _ended.Count > 0)
-        {
-            int tag = _ended.Take();
-            ref RingRequest request = ref _requests[tag];
-            completions[count++] = new RingCompletion(request.UserData, request.Io.Status, request.Io.Transferred);
-            request.State = RequestState.Free;
-            _free.Add(tag);
-        }
-
+        int count = _ended.Take(completions);
         while (count < completions.Length && _endedTags.Count > 0)
             completions[count++] = new RingCompletion(_endedTags.Dequeue(), Errno.Ok, 0);
         return count;

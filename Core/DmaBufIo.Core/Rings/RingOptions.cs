@@ -11,7 +11,7 @@ public sealed record RingOptions
     /// <summary>Requests that may be prepared, in flight or completed and not reaped, 1 to 65,536.</summary>
     public int Entries { get; init; } = 128;
 
-    /// <summary>Slots of the table of registered buffers, 0 to 65,536.</summary>
+    /// <summary>Slots of the table of registered buffers, 0 to 65,535.</summary>
     public int BufferSlots { get; init; } = 64;
 
     /// <summary>Bios of the ring's context: how many pieces of split requests can be in flight; at least <see cref="Entries"/>.</summary>

@@ -1,15 +1,17 @@
 using DmaBufIo.Dma;
 using DmaBufIo.Files;
 using DmaBufIo.Iov;
-using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Rings;
 
+/// <summary>What a request does. Bit 0: it writes; bit 1: ranges say what it covers.</summary>
 internal enum RingOperation : byte
 {
-    ReadFixed,
-    WriteFixed,
-    Flush,
+    ReadFixed = 0,
+    WriteFixed = 1,
+    ReadFixedVector = 2,
+    WriteFixedVector = 3,
+    Flush = 4,
 }
 
 internal enum RequestState : byte
@@ -28,35 +30,31 @@ internal enum RequestState : byte
 
     /// <summary>All of it is issued.</summary>
     Issued,
-
-    /// <summary>Ended, not reaped.</summary>
-    Ended,
 }
 
-/// <summary>One place of a ring's table.</summary>
+/// <summary>One place of a ring's table: two cache lines.</summary>
+/// <remarks>
+/// A store of a reference costs more than a look at what is there, and in a steady state it is there already: references are compared before they are stored
+/// and left behind when the request ends. What is stale is cleared where registrations end (<see cref="Ring"/>.Forget), so that nothing keeps a driver's
+/// types alive.
+/// </remarks>
 internal struct RingRequest
 {
     internal IoRequest Io;
+
+    /// <summary>The memory side: for a range, offset and count from the start; its map is the one that a partial or issued request holds a reference on.</summary>
     internal IovIter Iter;
-    internal IoFile? File;
-    internal RingFile? RingFile;
-    internal Registration? Registration;
-    internal DmaMap? Map;
-    internal ReadOnlyMemory<BufferRange> Ranges;
-    internal long BufferOffset;
-    internal long Length;
-    internal long FileOffset;
     internal ulong UserData;
-    internal long Since;
-    internal int Slot;
+    internal IoFile? File;
+    internal Registration? Registration;
+
+    /// <summary>Low half of the context's milliseconds when it was started.</summary>
+    internal uint Since;
+    internal ushort Slot;
     internal RingOperation Operation;
     internal RequestState State;
 
-    /// <summary>True: <see cref="Ranges"/> say what it covers, and <see cref="Length"/> becomes their sum.</summary>
-    internal bool IsVector;
+    internal readonly DmaDirection Direction => ((int)Operation & 1) != 0 ? DmaDirection.ToDevice : DmaDirection.FromDevice;
 
-    /// <summary>True: somebody awaits it, and its result does not go to the reaper.</summary>
-    internal bool IsAsync;
-
-    internal readonly DmaDirection Direction => Operation == RingOperation.WriteFixed ? DmaDirection.ToDevice : DmaDirection.FromDevice;
+    internal readonly bool IsVector => ((int)Operation & 2) != 0;
 }

@@ -81,26 +81,28 @@ public sealed class RequestGate
 
     /// <summary>Takes a reference. Hot path: no lock, no interlocked instruction, no allocation (T6).</summary>
     /// <param name="slot">The context's slot; the caller owns the context.</param>
-    /// <returns>False when the gate was killed (T7).</returns>
-    public bool TryEnter(int slot)
+    /// <param name="count">How many references, one for each request of a batch (T16).</param>
+    /// <returns>False when the gate was killed (T7): then none was taken.</returns>
+    public bool TryEnter(int slot, int count = 1)
     {
         if (SchedulePoint.Enabled)
             SchedulePoint.Reach(StepKind.GateEnter, _number);
         int index = (slot + 1) * Stride; // the first line is left empty: the array's length lies before it
         long[] counts = _counts;
         if ((uint)index >= (uint)counts.Length)
-            return TryEnterShared();
+            return TryEnterShared(count);
 
         // Store, then load: see the protocol above. No fence here, the killer's barrier provides it.
-        Volatile.Write(ref counts[index], counts[index] + 1);
+        Volatile.Write(ref counts[index], counts[index] + count);
         if (SchedulePoint.Enabled)
             SchedulePoint.Reach(StepKind.GateEnter, _number, writes: false);
-        return !_killed || BackOut(slot);
+        return !_killed || BackOut(slot, count);
     }
 
     /// <summary>Drops a reference, in the slot in which it was taken. Hot path like <see cref="TryEnter"/>.</summary>
     /// <param name="slot">The slot given to <see cref="TryEnter"/>; the caller owns that context.</param>
-    public void Exit(int slot)
+    /// <param name="count">How many references.</param>
+    public void Exit(int slot, int count = 1)
     {
         if (SchedulePoint.Enabled)
             SchedulePoint.Reach(StepKind.GateExit, _number);
@@ -108,12 +110,12 @@ public sealed class RequestGate
         long[] counts = _counts;
         if ((uint)index >= (uint)counts.Length)
         {
-            Interlocked.Decrement(ref _overflow);
+            Interlocked.Add(ref _overflow, -count);
         }
         else
         {
-            Debug.Assert(counts[index] > 0, "A reference is dropped in the slot in which it was taken.");
-            Volatile.Write(ref counts[index], counts[index] - 1);
+            Debug.Assert(counts[index] >= count, "A reference is dropped in the slot in which it was taken.");
+            Volatile.Write(ref counts[index], counts[index] - count);
         }
 
         if (SchedulePoint.Enabled)
@@ -169,19 +171,19 @@ public sealed class RequestGate
     internal Errno WaitDrained(ref PollingWait wait, CancellationToken cancellationToken) =>
         wait.Pause(_drainWaiters, () => _drained, cancellationToken);
 
-    private bool TryEnterShared()
+    private bool TryEnterShared(int count)
     {
-        Interlocked.Increment(ref _overflow);
+        Interlocked.Add(ref _overflow, count);
         if (!_killed)
             return true;
-        Interlocked.Decrement(ref _overflow);
+        Interlocked.Add(ref _overflow, -count);
         Settle();
         return false;
     }
 
-    private bool BackOut(int slot)
+    private bool BackOut(int slot, int count)
     {
-        Exit(slot);
+        Exit(slot, count);
         return false;
     }
 

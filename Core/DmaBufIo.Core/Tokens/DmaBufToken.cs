@@ -141,17 +141,19 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
 
     /// <summary>Takes a reference on the live map. Hot path (T6): no lock, no shared cache line, no allocation.</summary>
     /// <param name="context">The caller's context, entered.</param>
-    /// <returns>The map with one reference, dropped by <see cref="Drop"/>; null when there is no live map (T7).</returns>
-    public DmaMap? TryGetMap(IoContext context)
+    /// <param name="count">How many references: one for each request of a batch (T16).</param>
+    /// <returns>The map with that many references, dropped by <see cref="Drop"/>; null when there is no live map (T7).</returns>
+    public DmaMap? TryGetMap(IoContext context, int count = 1)
     {
         DmaMap? map = Volatile.Read(ref _live);
-        return map is not null && map.Gate.TryEnter(context.Slot) ? map : null;
+        return map is not null && map.Gate.TryEnter(context.Slot, count) ? map : null;
     }
 
     /// <summary>Drops a reference. Never sleeps: what it sets off is done by workers (T8). Callable in completion context.</summary>
     /// <param name="map">The map.</param>
     /// <param name="context">The context with which the reference was taken, entered or visited by the caller.</param>
-    public static void Drop(DmaMap map, IoContext context) => map.Gate.Exit(context.Slot);
+    /// <param name="count">How many references.</param>
+    public static void Drop(DmaMap map, IoContext context, int count = 1) => map.Gate.Exit(context.Slot, count);
 
     /// <inheritdoc/>
     public void Describe(SnapshotBuilder snapshot)

@@ -172,6 +172,7 @@ public sealed class AwaitTests
         var ring = new Ring(new RingOptions { Name = "ring1", Entries = 8 });
         ring.RegisterBuffer(0, new BufferRegistration { Buffer = stage.Exporter.Buffer, File = stage.File });
         int after = 0;
+        stage.Device.QueueDepth = 2; // the others end while it disposes
         Task closing = Close();
         Task<IoStatus>[] others = [.. Enumerable.Range(0, 3).Select(_ => ring.ReadFixedAsync(stage.File, 0, 0, 512, 0).AsTask())];
         ring.Submit(TestContext.Current.CancellationToken);
@@ -191,12 +192,12 @@ public sealed class AwaitTests
     }
 
     [Fact]
-    public void R6_closing_the_ring_ends_what_is_awaited_and_refuses_what_its_continuations_ask_for()
+    public void R6_closing_the_ring_ends_what_is_awaited_and_refuses_what_its_continuations_want_to_await()
     {
         using var stage = new Stage();
         var ring = new Ring(new RingOptions { Name = "ring1", Entries = 8 });
         ring.RegisterBuffer(0, new BufferRegistration { Buffer = stage.Exporter.Buffer, File = stage.File });
-        Task<(IoStatus First, bool Refused, bool PlainRefused)>[] waiting = [.. Enumerable.Range(0, 8).Select(_ => Go())];
+        Task<(IoStatus First, bool Refused, bool PlainTaken)>[] waiting = [.. Enumerable.Range(0, 8).Select(_ => Go())];
         ring.Dispose();
         Assert.All(waiting, static t => Assert.Equal((new IoStatus(Errno.Ok, 512), true, true), t.Result));
         Assert.Throws<ObjectDisposedException>(() => { _ = ring.FlushAsync(stage.File); });
@@ -204,7 +205,7 @@ public sealed class AwaitTests
         async Task<(IoStatus, bool, bool)> Go()
         {
             IoStatus status = await ring.WriteFixedAsync(stage.File, 0, 0, 512, 0).ConfigureAwait(false);
-            return (status, Refused(() => _ = ring.FlushAsync(stage.File)), Refused(() => ring.TryFlush(stage.File, 1)));
+            return (status, Refused(() => _ = ring.FlushAsync(stage.File)), ring.TryFlush(stage.File, 1));
         }
 
         static bool Refused(Action action)
@@ -300,7 +301,7 @@ public sealed class AwaitTests
         Assert.Equal(1, ran);
         Assert.True(ring.TryReadFixed(stage.File, 0, 0, 512, 0, 1));
         ring.Dispose();
-        Assert.Equal((2, 0), (ran, ring.InFlight));
+        Assert.Equal(2, ran);
         Assert.Throws<ObjectDisposedException>(() => ring.TryReadFixed(stage.File, 0, 0, 512, 0, 1));
     }
 

@@ -10,6 +10,10 @@ internal struct NvmeCommand
     [FieldOffset(0)]
     internal uint Dword0;
 
+    /// <summary>Dwords 0 and 1 at once.</summary>
+    [FieldOffset(0)]
+    internal ulong Dwords01;
+
     /// <summary>The namespace; 0 when the command concerns none.</summary>
     [FieldOffset(4)]
     internal uint NamespaceId;

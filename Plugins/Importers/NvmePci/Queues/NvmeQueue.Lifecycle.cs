@@ -69,14 +69,13 @@ internal sealed partial class NvmeQueue
     /// <inheritdoc/>
     public override void Dispose() => _controller.CloseQueue(this);
 
-    private int SubmitStopped(ReadOnlySpan<BioHandle> bios)
+    private bool SubmitStopped(BioHandle bio)
     {
         // During a reset there is no room, as with a full queue: the caller gives its map reference up and comes again (T16).
         if (_state == QueueState.Frozen)
-            return 0;
-        foreach (BioHandle bio in bios)
-            _bios.End(bio, Errno.ENODEV);
-        return bios.Length;
+            return false;
+        _bios.End(bio, Errno.ENODEV);
+        return true;
     }
 
     private void CountEmptyPoll()
@@ -97,7 +96,7 @@ internal sealed partial class NvmeQueue
     /// a command.</summary>
     private void CheckHealth(long now)
     {
-        bool late = now - _tags.OldestStart() >= _controller.TimeoutMilliseconds;
+        bool late = _tags.OldestAge((uint)now) >= (uint)_controller.TimeoutMilliseconds;
         if (late || _controller.Registers.IsGone || _controller.Registers.IsFatal)
             _controller.RequestRecovery();
     }

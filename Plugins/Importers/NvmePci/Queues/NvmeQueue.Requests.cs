@@ -12,75 +12,131 @@ internal sealed partial class NvmeQueue
 {
     private bool _isCoherent;
     private int _pageShift;
+    private long _pageMask;
     private int _blockShift;
-    private uint _misaligned;
+    private long _misaligned;
     private int _maxBytes;
-    private uint _namespaceId;
+    private ulong _namespaceBits;
     private bool _isReadOnly;
+    private int _permitted;
 
     private void InitializeRequests()
     {
         _isCoherent = _function.AddressSpace.IsCoherent;
         _pageShift = _controller.PageShift;
+        _pageMask = (1L << _pageShift) - 1;
         _blockShift = _namespace.BlockShift;
-        _misaligned = (uint)_namespace.Limits.LogicalBlockSize - 1;
+        _misaligned = _namespace.Limits.LogicalBlockSize - 1;
         _maxBytes = _namespace.Limits.MaxBytes;
-        _namespaceId = _namespace.Id;
+        _namespaceBits = (ulong)_namespace.Id << 32;
         _isReadOnly = _namespace.IsReadOnly;
+
+        // By operation, for the common way: a space that is not coherent needs syncs, which are made on the other.
+        _permitted = !_isCoherent ? 0 : 1 << (int)BioOperation.Read | (_isReadOnly ? 0 : 1 << (int)BioOperation.Write);
+    }
+
+    /// <summary>
+    /// The common bio: within one page of a map, on a coherent space. Looks at the same rules as <see cref="Start"/>, all at once; what breaks one, or needs more,
+    /// goes the other way, which finds the reason.
+    /// </summary>
+    /// <returns>False: nothing was taken.</returns>
+    private bool TrySubmitSmall(BioHandle handle)
+    {
+        ref readonly Bio bio = ref _bios[handle];
+        if (_state != QueueState.Live || _bios.BackingOf(handle) is not NvmeDmaMap map || bio.Operation > BioOperation.Write)
+            return false;
+        long size = bio.Size;
+        long offset = bio.Offset;
+        long sector = bio.Sector;
+        int operation = (int)bio.Operation;
+        long within = offset & _pageMask;
+        long bits = (((sector << 9) | size) & _misaligned) | (offset & 3);
+        bool allowed = (_permitted & (1 << operation)) != 0 && ((int)map.Direction & ((int)DmaDirection.FromDevice >> operation)) != 0;
+        if (!allowed || bits != 0 || (sector | offset) < 0 || (ulong)(size - 1) >= (ulong)_maxBytes || within + size > _pageMask + 1
+            || offset > map.Length - size || !ReferenceEquals(map.Device, _device) || !_tags.TryTake(out int tag))
+        {
+            return false;
+        }
+
+        Queue(handle, tag, IoOpcode.Read - (uint)operation, map.Pages[offset >> _pageShift] + (ulong)within, 0, (ulong)sector >> (_blockShift - 9), (uint)(size >> _blockShift) - 1, false);
+        return true;
+    }
+
+    /// <summary>Takes a bio; one that fails at once ends here.</summary>
+    /// <returns>False: there is no room.</returns>
+    private bool TrySubmitAny(BioHandle handle)
+    {
+        if (_state != QueueState.Live)
+            return SubmitStopped(handle);
+        // There is one submission entry more than there are tags, and a completed command's entry was fetched before it was executed: a free tag is a
+        // free entry, and the head that completions report need not be looked at.
+        if (!_tags.TryTake(out int tag))
+            return false;
+        Errno status = Start(handle, tag);
+        if (status != Errno.Ok)
+        {
+            // It ends here with everything given back (N6); its submission entry was not used up.
+            _tags.Release(tag);
+            _bios.End(handle, status);
+        }
+
+        return true;
     }
 
     /// <summary>Builds the command of a bio in the next submission entry. On failure nothing is left behind but the tag.</summary>
     private Errno Start(BioHandle handle, int tag)
     {
-        ref Bio bio = ref _bios[handle];
-        var command = new NvmeCommand { NamespaceId = _namespaceId };
-        bool ownRange = false;
+        ref readonly Bio bio = ref _bios[handle];
         if (bio.Operation == BioOperation.Flush)
         {
-            command.Dword0 = IoOpcode.Flush | ((uint)tag << 16);
-        }
-        else
-        {
-            Errno status = Check(bio);
-            if (status != Errno.Ok)
-                return status;
-            ownRange = bio.Backing == BioBacking.Pages;
-            PrpEntries entries;
-            status = ownRange ? MapPages(handle, bio, tag, out entries) : UseMap(handle, bio, tag, out entries);
-            if (status != Errno.Ok)
-                return status;
-            command.Dword0 = (bio.Operation == BioOperation.Write ? IoOpcode.Write : IoOpcode.Read) | ((uint)tag << 16);
-            command.Prp1 = entries.First;
-            command.Prp2 = entries.Second;
-            command.StartingLba = (ulong)bio.Sector >> (_blockShift - 9);
-            command.Dword12 = (uint)(bio.Size >> _blockShift) - 1;
+            Queue(handle, tag, IoOpcode.Flush, 0, 0, 0, 0, ownRange: false);
+            return Errno.Ok;
         }
 
-        _submission[_tail] = command;
-        if (++_tail == Entries)
-            _tail = 0;
-        ref Tracker tracker = ref _tags[tag];
-        tracker.Bio = handle.Index;
-        tracker.HasOwnRange = ownRange;
-        tracker.StartedAt = _context.Now;
+        Errno status = Check(bio);
+        if (status != Errno.Ok)
+            return status;
+        bool ownRange = bio.Backing == BioBacking.Pages;
+        PrpEntries entries;
+        status = ownRange ? MapPages(handle, bio, tag, out entries) : UseMap(handle, bio, tag, out entries);
+        if (status != Errno.Ok)
+            return status;
+        uint opcode = bio.Operation == BioOperation.Write ? IoOpcode.Write : IoOpcode.Read;
+        Queue(handle, tag, opcode, entries.First, entries.Second, (ulong)bio.Sector >> (_blockShift - 9), (uint)(bio.Size >> _blockShift) - 1, ownRange);
         return Errno.Ok;
+    }
+
+    // Straight into the queue's memory. What no command of this driver uses was zeroed with the queue and stays so.
+    private void Queue(BioHandle handle, int tag, uint opcode, ulong prp1, ulong prp2, ulong firstBlock, uint lastBlock, bool ownRange)
+    {
+        int tail = _tail;
+        ref NvmeCommand command = ref _submission[tail];
+        command.Dwords01 = opcode | ((uint)tag << 16) | _namespaceBits;
+        command.Prp1 = prp1;
+        command.Prp2 = prp2;
+        command.StartingLba = firstBlock;
+        command.Dword12 = lastBlock;
+        _tail = tail + 1 == _entries ? 0 : tail + 1;
+        ref Tracker tracker = ref _tags[tag];
+        tracker = new Tracker(handle.Index, ownRange, (uint)_context.Now);
     }
 
     // The limits that callers promised to obey (B3). A command that breaks them would move other bytes than were asked for.
     private Errno Check(in Bio bio)
     {
-        if (bio.Operation == BioOperation.Write && _isReadOnly)
-            return Errno.EROFS;
-        bool aligned = (((ulong)bio.Sector << 9 | (ulong)bio.Size) & _misaligned) == 0 && (bio.Offset & 3) == 0;
-        return aligned && bio.Size > 0 && bio.Size <= _maxBytes && bio.Sector >= 0 && bio.Offset >= 0 ? Errno.Ok : Errno.EINVAL;
+        long bits = ((bio.Sector << 9) | bio.Size) & _misaligned | (bio.Offset & 3);
+        bool fits = bits == 0 && (ulong)(bio.Size - 1) < (ulong)_maxBytes && (bio.Sector | bio.Offset) >= 0;
+        if (!fits)
+            return Errno.EINVAL;
+        return bio.Operation == BioOperation.Write && _isReadOnly ? Errno.EROFS : Errno.Ok;
     }
 
     private Errno UseMap(BioHandle handle, in Bio bio, int tag, out PrpEntries entries)
     {
         entries = default;
-        if (_bios.MapOf(handle) is not NvmeDmaMap map)
+        if (_bios.BackingOf(handle) is not NvmeDmaMap map)
             return Errno.EINVAL;
-        if (!ReferenceEquals(map.Device, _controller.Device))
+        if (!ReferenceEquals(map.Device, _device))
             return Errno.EBADF;
         DmaDirection needed = bio.Operation == BioOperation.Write ? DmaDirection.ToDevice : DmaDirection.FromDevice;
         if ((map.Direction & needed) == 0)
@@ -98,7 +154,7 @@ internal sealed partial class NvmeQueue
     private Errno MapPages(BioHandle handle, in Bio bio, int tag, out PrpEntries entries)
     {
         entries = default;
-        if (_bios.RegionOf(handle) is not { } region)
+        if (_bios.BackingOf(handle) is not MemoryRegion region)
             return Errno.EINVAL;
         if (bio.Offset > region.Length - bio.Size)
             return Errno.EFAULT;
@@ -150,13 +206,21 @@ internal sealed partial class NvmeQueue
     /// reference.</summary>
     private void Finish(int tag, Errno status)
     {
-        var handle = new BioHandle(_tags[tag].Bio);
-        if (_tags[tag].HasOwnRange)
-            UnmapPages(handle, tag);
-        else if (!_isCoherent && _bios.MapOf(handle) is NvmeDmaMap map)
-            map.SyncForCpu(_bios[handle].Offset, _bios[handle].Size);
-        _tags.Release(tag);
+        ref Tracker tracker = ref _tags[tag];
+        var handle = new BioHandle(tracker.Bio);
+        if (tracker.HasOwnRange | !_isCoherent)
+            GiveBack(handle, tag, tracker.HasOwnRange);
+        tracker = Tracker.Free;
+        _tags.Return(tag);
         _bios.End(handle, status);
+    }
+
+    private void GiveBack(BioHandle handle, int tag, bool ownRange)
+    {
+        if (ownRange)
+            UnmapPages(handle, tag);
+        else if (_bios.BackingOf(handle) is NvmeDmaMap map)
+            map.SyncForCpu(_bios[handle].Offset, _bios[handle].Size);
     }
 
     private void UnmapPages(BioHandle handle, int tag)

@@ -1,4 +1,5 @@
 using DmaBufIo.Block;
+using DmaBufIo.Devices;
 using DmaBufIo.Dma;
 using DmaBufIo.Errors;
 using DmaBufIo.Importers.NvmePci.Controller;
@@ -22,7 +23,9 @@ internal sealed partial class NvmeQueue : BlockQueue
     private readonly PciFunction _function;
     private readonly IoContext _context;
     private readonly BioPool _bios;
+    private readonly DmaDevice _device;
     private readonly QueueLayout _layout;
+    private readonly int _entries;
     private readonly DeviceRegion _memory;
     private readonly DeviceMemory<NvmeCommand> _submission;
     private readonly DeviceMemory<NvmeCompletion> _completion;
@@ -44,10 +47,12 @@ internal sealed partial class NvmeQueue : BlockQueue
         _controller = controller;
         _namespace = device;
         _function = controller.Function;
+        _device = controller.Device;
         _context = context;
         _bios = bios;
         Id = id;
         _layout = new QueueLayout(depth, controller.PageShift, device.Limits.MaxBytes);
+        _entries = _layout.Entries;
         _tags = new TagSet(depth);
         _ownRanges = new DeviceRange?[depth];
         _tailDoorbell = controller.Registers.TailDoorbell(id);
@@ -80,7 +85,7 @@ internal sealed partial class NvmeQueue : BlockQueue
     internal IoContext Context => _context;
 
     /// <summary>Entries of each of the two queues.</summary>
-    internal int Entries => _layout.Entries;
+    internal int Entries => _entries;
 
     /// <summary>Device address of the submission entries.</summary>
     internal ulong SubmissionAddress => _memory.Address;
@@ -91,28 +96,14 @@ internal sealed partial class NvmeQueue : BlockQueue
     /// <inheritdoc/>
     public override int Submit(ReadOnlySpan<BioHandle> bios)
     {
-        if (_state != QueueState.Live)
-            return SubmitStopped(bios);
         int taken = 0;
-        while (taken < bios.Length)
-        {
-            // There is one submission entry more than there are tags, and a completed command's entry was fetched before it was executed:
-            // a free
-            // tag is a free entry, and the head that completions report need not be looked at.
-            if (!_tags.TryTake(out int tag))
-                break;
-            BioHandle bio = bios[taken++];
-            Errno status = Start(bio, tag);
-            if (status != Errno.Ok)
-            {
-                // It ends here with everything given back (N6); its submission entry was not used up.
-                _tags.Release(tag);
-                _bios.End(bio, status);
-            }
-        }
-
+        while (taken < bios.Length && TrySubmit(bios[taken]))
+            taken++;
         return taken;
     }
+
+    /// <inheritdoc/>
+    public override bool TrySubmit(BioHandle bio) => TrySubmitSmall(bio) || TrySubmitAny(bio);
 
     /// <inheritdoc/>
     public override void Commit()
@@ -132,17 +123,27 @@ internal sealed partial class NvmeQueue : BlockQueue
             return 0;
         _function.Advance();
         int consumed = 0;
+        int head = _head;
+        uint phase = _phase;
         while (consumed < max)
         {
             // Acquire: the device writes the phase last, so the rest of the entry and the data are read after it. The entry is the device's
             // again only when the head doorbell below has been rung.
-            uint last = Volatile.Read(ref _completion[_head].Dword3);
-            if (((last >> 16) & 1) != _phase)
+            uint last = Volatile.Read(ref _completion[head].Dword3);
+            if (((last >> 16) & 1) != phase)
                 break;
-            MoveHead();
+            if (++head == _entries)
+            {
+                head = 0;
+                phase ^= 1;
+            }
+
             consumed++;
             Complete(last);
         }
+
+        _head = head;
+        _phase = phase;
 
         if (consumed != 0)
             _function.Write32(0, _headDoorbell, (uint)_head);

@@ -2,17 +2,35 @@ using System.Numerics;
 
 namespace DmaBufIo.Importers.NvmePci.Queues;
 
-/// <summary>One command in flight, by its tag. 16 bytes.</summary>
-internal struct Tracker
+/// <summary>One command in flight, by its tag: one word, stored at once.</summary>
+internal readonly struct Tracker
 {
-    /// <summary>The bio's place in its pool; -1 while the tag is free.</summary>
-    internal int Bio;
+    private const ulong OwnRange = 1UL << 62;
+    private const ulong NotInFlight = 1UL << 63;
+    private readonly ulong _word;
+
+    /// <summary>A command that is in flight from now on.</summary>
+    /// <param name="bio">The bio's place in its pool.</param>
+    /// <param name="ownRange">True when the bio's pages were mapped for this command alone.</param>
+    /// <param name="startedAt">The low half of the context's milliseconds.</param>
+    internal Tracker(int bio, bool ownRange, uint startedAt) => _word = startedAt | ((ulong)(uint)bio << 32) | (ownRange ? OwnRange : 0);
+
+    private Tracker(ulong word) => _word = word;
+
+    /// <summary>No command.</summary>
+    internal static Tracker Free => new(NotInFlight);
+
+    /// <summary>True when a command is in flight.</summary>
+    internal bool IsInFlight => (long)_word >= 0;
+
+    /// <summary>The bio's place in its pool.</summary>
+    internal int Bio => (int)(_word >> 32) & 0x3FFF_FFFF;
 
     /// <summary>True when the bio's pages were mapped for this command alone.</summary>
-    internal bool HasOwnRange;
+    internal bool HasOwnRange => (_word & OwnRange) != 0;
 
-    /// <summary>When it was submitted: the context's milliseconds.</summary>
-    internal long StartedAt;
+    /// <summary>When it was submitted: the low half of the context's milliseconds.</summary>
+    internal uint StartedAt => (uint)_word;
 }
 
 /// <summary>The tags of a queue, which are its command identifiers, with their trackers. Used by the context's current owner; allocates
@@ -30,7 +48,7 @@ internal sealed class TagSet
         _trackers = new Tracker[BitOperations.RoundUpToPowerOf2((uint)count)];
         _free = new int[count];
         foreach (ref Tracker tracker in _trackers.AsSpan())
-            tracker.Bio = -1;
+            tracker = Tracker.Free;
         for (int i = 0; i < count; i++)
             _free[i] = count - 1 - i;
         _freeCount = count;
@@ -59,24 +77,33 @@ internal sealed class TagSet
     }
 
     /// <summary>True when a command with this identifier is in flight.</summary>
-    internal bool IsInFlight(int tag) => (uint)tag < (uint)_free.Length && _trackers[tag].Bio >= 0;
+    internal bool IsInFlight(int tag)
+    {
+        // Places beyond the last tag are never in flight.
+        Tracker[] trackers = _trackers;
+        return (uint)tag < (uint)trackers.Length && trackers[tag].IsInFlight;
+    }
 
     /// <summary>Gives a tag back.</summary>
     internal void Release(int tag)
     {
-        this[tag].Bio = -1;
-        _free[_freeCount++] = tag;
+        this[tag] = Tracker.Free;
+        Return(tag);
     }
 
-    /// <summary>When the oldest command in flight was submitted; <see cref="long.MaxValue"/> when there is none. Looks at all
-    /// tags.</summary>
-    internal long OldestStart()
+    /// <summary>Gives a tag back whose tracker says already that it is free.</summary>
+    internal void Return(int tag) => _free[_freeCount++] = tag;
+
+    /// <summary>How long ago the oldest command in flight was submitted, in milliseconds; 0 when there is none. Looks at all tags.</summary>
+    /// <param name="now">The low half of the clock's milliseconds: ages are differences and survive its wrapping.</param>
+    internal uint OldestAge(uint now)
     {
-        long oldest = long.MaxValue;
+        uint oldest = 0;
         foreach (ref readonly Tracker tracker in _trackers.AsSpan())
         {
-            if (tracker.Bio >= 0)
-                oldest = Math.Min(oldest, tracker.StartedAt);
+            // The clock may have been read a moment before the context's.
+            if (tracker.IsInFlight && (int)(now - tracker.StartedAt) > 0)
+                oldest = Math.Max(oldest, now - tracker.StartedAt);
         }
 
         return oldest;

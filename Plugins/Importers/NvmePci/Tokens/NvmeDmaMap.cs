@@ -16,6 +16,7 @@ internal sealed class NvmeDmaMap : DmaMap
         : base(length, smallestSegment)
     {
         Table = table;
+        Direction = table.Direction;
         Device = device;
         Pages = pages;
         _starts = starts;
@@ -31,7 +32,7 @@ internal sealed class NvmeDmaMap : DmaMap
     internal ulong[] Pages { get; }
 
     /// <summary>The accesses the controller is allowed.</summary>
-    internal DmaDirection Direction => Table.Direction;
+    internal DmaDirection Direction { get; }
 
     /// <summary>Makes the map of a table.</summary>
     /// <param name="table">The mapping; its ranges may have any length.</param>
