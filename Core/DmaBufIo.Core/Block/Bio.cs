@@ -55,7 +55,7 @@ public struct Bio
     /// <summary>Who is told when it ends: a number from <see cref="BioPool.AddOwner"/>.</summary>
     public int Owner;
 
-    /// <summary>How it ended.</summary>
+    /// <summary>How it ended; says nothing before that.</summary>
     public Errno Status;
 
     /// <summary>What it does.</summary>

@@ -47,13 +47,13 @@ public abstract class BlockQueue : IDisposable
 {
     /// <summary>Takes bios, in order. Each obeys the device's limits. A bio that fails at once is taken too, and ends with its error (N6).</summary>
     /// <param name="bios">The bios.</param>
-    /// <returns>How many were taken; the others stay the caller's: there is no room for them now.</returns>
+    /// <returns>How many were taken; the others stay the caller's: there is no room for them now. When it throws, it has taken none.</returns>
     public abstract int Submit(ReadOnlySpan<BioHandle> bios);
 
-    /// <summary>Takes one bio: the same as <see cref="Submit"/> of one, for queues to whom it costs less.</summary>
-    /// <param name="bio">The bio.</param>
-    /// <returns>False when there is no room for it now.</returns>
-    public virtual bool TrySubmit(BioHandle bio) => Submit(new ReadOnlySpan<BioHandle>(in bio)) == 1;
+    /// <summary>
+    /// Bios that the next <see cref="Submit"/> takes for certain, so that a caller may gather them first. 0 when that is not known.
+    /// </summary>
+    public virtual int Room => 0;
 
     /// <summary>Tells the device about everything taken since the last call: one doorbell for the batch.</summary>
     public abstract void Commit();

@@ -1,4 +1,5 @@
 using DmaBufIo.Block;
+using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Iov;
 using DmaBufIo.Memory;
@@ -17,9 +18,8 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     private readonly long _capacity;
     private readonly long _blockMask;
     private readonly long _dmaMask;
-    private readonly bool _fileIsReadOnly;
-    private readonly long _maxBytes;
-    private readonly long _segments;
+    private readonly bool _readOnly;
+    private readonly BioHandle[] _gathered = new BioHandle[64];
 
     internal BlockDeviceFileQueue(BlockDeviceFile file, BioPool bios, BlockQueue queue)
     {
@@ -31,15 +31,11 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         _capacity = _device.Capacity;
         _blockMask = _limits.LogicalBlockSize - 1;
         _dmaMask = _limits.DmaAlignment - 1;
-        _maxBytes = _limits.MaxBytes;
-        _segments = _limits.CertainSegments;
-        _fileIsReadOnly = file.Flags.HasFlag(OpenFlags.ReadOnly);
+        _readOnly = file.Flags.HasFlag(OpenFlags.ReadOnly);
     }
 
     public override Errno ReadIter(ref IoRequest request, ref IovIter iter)
     {
-        if (IsOneBio(request, iter))
-            return IssueOne(BioOperation.Read, ref request, ref iter);
         Errno status = Check(request, iter);
         if (status != Errno.Ok)
             return status;
@@ -53,12 +49,10 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
     public override Errno WriteIter(ref IoRequest request, ref IovIter iter)
     {
-        if (!_fileIsReadOnly && IsOneBio(request, iter) && !_device.IsReadOnly)
-            return IssueOne(BioOperation.Write, ref request, ref iter);
         Errno status = Check(request, iter);
         if (status != Errno.Ok)
             return status;
-        if (_fileIsReadOnly)
+        if (_readOnly)
             return Errno.EBADF;
         if (_device.IsReadOnly)
             return Errno.EROFS;
@@ -68,6 +62,49 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         if (iter.Count > left)
             iter.Truncate(left);
         return Issue(BioOperation.Write, ref request, ref iter);
+    }
+
+    // The common requests: those that keep all rules and fit one bio each. The first that does not goes the other way, which looks at the rules one after
+    // the other. Bios are gathered while the device has room for certain, and given to it in one go.
+    public override int IssueRanges(bool isWrite, DmaMap map, Span<IoRequest> requests, ReadOnlySpan<int> tags)
+    {
+        if ((_file.Flags & OpenFlags.Direct) == 0 || (isWrite && (_readOnly || _device.IsReadOnly)))
+            return 0;
+        BioOperation operation = isWrite ? BioOperation.Write : BioOperation.Read;
+        BioPool bios = _bios;
+        BioHandle[] gathered = _gathered;
+        long blockMask = _blockMask;
+        long dmaMask = _dmaMask;
+        long capacity = _capacity;
+        long largest = _limits.MaxBytesFor(map.SmallestSegment);
+        int issued = 0;
+        while (issued < tags.Length)
+        {
+            int room = Math.Min(Math.Min(_queue.Room, gathered.Length), tags.Length - issued);
+            int count = 0;
+            for (; count < room; count++)
+            {
+                ref IoRequest request = ref requests[tags[issued + count]];
+                long length = request.Iter.Count;
+                long offset = request.Iter.Offset;
+                long fileOffset = request.FileOffset;
+                long bits = (offset & dmaMask) | ((fileOffset | length) & blockMask);
+                if (bits != 0 || (ulong)(length - 1) >= (ulong)largest || fileOffset < 0 || fileOffset > capacity - length
+                    || !bios.TryAllocate(operation, map, offset, length, fileOffset >> 9, out BioHandle bio, request.BioOwner, request.Tag))
+                    break;
+                gathered[count] = bio;
+                request.Pending = 1;
+                request.Iter.Finish();
+                request.FileOffset = fileOffset + length;
+            }
+
+            if (count == 0)
+                break;
+            issued += count;
+            Submit(gathered.AsSpan(0, count));
+        }
+
+        return issued;
     }
 
     public override Errno Fsync(ref IoRequest request)
@@ -82,36 +119,6 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     public override int Poll(int max) => _queue.Poll(max);
 
     public override void Dispose() => _queue.Dispose();
-
-    /// <summary>The common request: one range of a map that keeps all rules and fits one bio. The others are looked at one rule after the other.</summary>
-    private bool IsOneBio(in IoRequest request, in IovIter iter)
-    {
-        long count = iter.Count;
-        long offset = request.FileOffset;
-        long bits = (iter.Offset & _dmaMask) | ((offset | count) & _blockMask);
-        return iter.Kind == IovKind.DmaBufMap && (_file.Flags & OpenFlags.Direct) != 0
-            && bits == 0 && (ulong)(count - 1) < (ulong)LargestFor(iter.Map!) && offset >= 0 && offset <= _capacity - count;
-    }
-
-    // QueueLimits.MaxBytesFor with its constants at hand.
-    private long LargestFor(DmaMap map)
-    {
-        long largest = Math.Min(_maxBytes, Math.Min(map.SmallestSegment, _maxBytes) * _segments) & ~_blockMask;
-        return Math.Max(largest, _blockMask + 1);
-    }
-
-    private Errno IssueOne(BioOperation operation, ref IoRequest request, ref IovIter iter)
-    {
-        long count = iter.Count;
-        if (!_bios.TryAllocate(operation, iter.Map!, iter.Offset, count, request.FileOffset >> 9, out BioHandle bio, request.BioOwner, request.Tag))
-            return Errno.EAGAIN;
-        Errno status = Submit(bio, ref request);
-        if (status != Errno.Ok)
-            return status;
-        iter.Advance(count);
-        request.FileOffset += count;
-        return Errno.Ok;
-    }
 
     private Errno Check(in IoRequest request, in IovIter iter)
     {
@@ -147,7 +154,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     private Errno Issue(BioOperation operation, ref IoRequest request, ref IovIter iter)
     {
         DmaMap? map = iter.Map;
-        long largest = map is null ? _limits.MaxBytes : LargestFor(map);
+        long largest = map is null ? _limits.MaxBytes : _limits.MaxBytesFor(map.SmallestSegment);
         bool issued = false;
         while (iter.Count > 0)
         {
@@ -172,7 +179,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
     private Errno Submit(BioHandle bio, ref IoRequest request)
     {
-        if (_queue.TrySubmit(bio))
+        if (Submit(new ReadOnlySpan<BioHandle>(in bio)) == 1)
         {
             request.Pending++;
             return Errno.Ok;
@@ -180,6 +187,22 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
         _bios.Release(bio);
         return Errno.EAGAIN;
+    }
+
+    private int Submit(ReadOnlySpan<BioHandle> bios)
+    {
+        try
+        {
+            return _queue.Submit(bios);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // It has taken none of them, by its contract. They end as those do that fail at once.
+            DmaBufIoDiagnostics.Report(new DriverFault($"Submit of {_file.Name}", e));
+            foreach (BioHandle bio in bios)
+                _bios.End(bio, Errno.EIO);
+            return bios.Length;
+        }
     }
 
     private static (long Offset, long Length) Piece(in IovIter iter)

@@ -160,6 +160,14 @@ public abstract class FileQueue : IDisposable
     /// <param name="iter">Advances by what was issued.</param>
     public abstract Errno WriteIter(ref IoRequest request, ref IovIter iter);
 
+    /// <summary>Issues several requests of one kind, each one range of one map, in order: for files to whom a batch costs less than its requests one by one.</summary>
+    /// <param name="isWrite">True for writes.</param>
+    /// <param name="map">The map; each request holds a reference on it.</param>
+    /// <param name="requests">The table of requests; each has its iterator.</param>
+    /// <param name="tags">Which of them, in order.</param>
+    /// <returns>How many were issued wholly, from the first one on. The next is then given to <see cref="ReadIter"/> or <see cref="WriteIter"/>.</returns>
+    public virtual int IssueRanges(bool isWrite, DmaMap map, Span<IoRequest> requests, ReadOnlySpan<int> tags) => 0;
+
     /// <summary>Makes everything acknowledged before durable.</summary>
     /// <param name="request">The request.</param>
     /// <returns><c>Ok</c>, <c>EAGAIN</c> when there is no room now, or an error.</returns>

@@ -1,8 +1,9 @@
 using DmaBufIo.Errors;
+using DmaBufIo.Iov;
 
 namespace DmaBufIo.Files;
 
-/// <summary>One logical request on its way through a file: what the kernel keeps in its kiocb. Plain data in its ring's table.</summary>
+/// <summary>One logical request on its way through a file: what the kernel keeps in its kiocb and iov_iter. Plain data in its ring's table.</summary>
 /// <remarks>
 /// A file turns it into bios: each carries <see cref="BioOwner"/> as its owner and <see cref="Tag"/> as its cookie and adds one to <see cref="Pending"/>;
 /// the ring takes it from there. The iterator advances by what was issued. Before the first bio a file may answer <c>EAGAIN</c>; after it the rest is
@@ -10,6 +11,9 @@ namespace DmaBufIo.Files;
 /// </remarks>
 public struct IoRequest
 {
+    /// <summary>The memory side: where the next byte lies in memory.</summary>
+    public IovIter Iter;
+
     /// <summary>Where the next byte lies in the file; advances with the iterator.</summary>
     public long FileOffset;
 

@@ -65,6 +65,13 @@ public struct IovIter
         Count = count;
     }
 
+    /// <summary>Moves a range to its end.</summary>
+    internal void Finish()
+    {
+        Offset += Count;
+        Count = 0;
+    }
+
     /// <summary>The map of a range. Compared before it is stored: storing a reference costs more than a look.</summary>
     internal void Bind(DmaMap map)
     {

@@ -203,9 +203,9 @@ public sealed partial class Ring
             // Nothing counts it yet.
             ref RingRequest request = ref _requests[tag];
             request.Registration = null;
-            request.Io.Status = Errno.EINTR;
+            _ios[tag].Status = Errno.EINTR;
             _context.Counters.Requests++;
-            Complete(tag, ref request);
+            Complete(tag, ref request, _ios[tag]);
         }
 
         _preparedTail = kept;
@@ -226,8 +226,8 @@ public sealed partial class Ring
                 continue;
             }
 
-            _requests[tag].Iter = default;
-            _requests[tag].Io.Status = Errno.EINTR;
+            _ios[tag].Iter = default;
+            _ios[tag].Status = Errno.EINTR;
             End(tag);
         }
     }

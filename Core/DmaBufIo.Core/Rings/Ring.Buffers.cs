@@ -129,13 +129,14 @@ public sealed partial class Ring
     /// <summary>Clears what requests that have ended left behind of a registration (<see cref="RingRequest"/>). Looks at the whole table: registrations end seldom.</summary>
     private void Forget(Registration registration)
     {
-        foreach (ref RingRequest request in _requests.AsSpan())
+        for (int tag = 0; tag < _requests.Length; tag++)
         {
+            ref RingRequest request = ref _requests[tag];
             if (!ReferenceEquals(request.Registration, registration))
                 continue;
             request.Registration = null;
             if (request.State == RequestState.Free)
-                request.Iter = default;
+                _ios[tag].Iter = default;
         }
 
         _bios.Forget();

@@ -28,38 +28,56 @@ public sealed partial class Ring
         DmaMap? map = null;
         int count = 0;
         long bytes = 0;
+        BioPool pool = _bios;
+        IoRequest[] ios = _ios;
+        RingRequest[] requests = _requests;
+        int[] free = _free;
+        int freeCount = _freeCount;
+        CompletionQueue ended = _ended;
+        AsyncRequest?[]? awaited = _asyncOutstanding != 0 ? _async : null;
         foreach (BioHandle bio in bios)
         {
-            ref Bio data = ref _bios[bio];
+            ref Bio data = ref pool[bio];
             int tag = (int)data.Cookie;
-            ref RingRequest request = ref _requests[tag];
+            ref IoRequest io = ref ios[tag];
             if (data.Status == Errno.Ok)
-                request.Io.Transferred += data.Size;
-            else if (request.Io.Status == Errno.Ok)
-                request.Io.Status = data.Status;
-            if (--request.Io.Pending != 0 || request.State != RequestState.Issued)
+                io.Transferred += data.Size;
+            else if (io.Status == Errno.Ok)
+                io.Status = data.Status;
+            ref RingRequest request = ref requests[tag];
+            if (--io.Pending != 0 || request.State != RequestState.Issued)
                 continue;
-            if (!ReferenceEquals(request.Registration, registration) || !ReferenceEquals(request.Iter.Map, map))
+            if (!ReferenceEquals(request.Registration, registration) || !ReferenceEquals(io.Iter.Map, map))
             {
                 if (count != 0)
                     GiveBack(registration, map, count, bytes);
                 registration = request.Registration;
-                map = request.Iter.Map;
+                map = io.Iter.Map;
                 count = 0;
                 bytes = 0;
             }
 
-            bytes += request.Io.Transferred;
             if (registration is null)
-                GiveBackFile(request.File!, request.Io.Transferred);
+                GiveBackFile(request.File!, io.Transferred);
             else
                 count++;
-            Complete(tag, ref request);
+            bytes += io.Transferred;
+
+            // As in Complete.
+            request.State = RequestState.Free;
+            if (io.Status != Errno.Ok)
+                _context.Counters.Failed++;
+            if (awaited is not null && awaited[tag] is { } waiting)
+                CompleteAwaited(tag, waiting, io);
+            else
+                ended.Add(request.UserData, io.Status, io.Transferred);
+            free[freeCount++] = tag;
         }
 
+        _freeCount = freeCount;
         if (count != 0)
             GiveBack(registration, map, count, bytes);
-        _bios.Release(bios);
+        pool.Release(bios);
     }
 
     void ISnapshotSource.Describe(SnapshotBuilder snapshot)
@@ -68,7 +86,7 @@ public sealed partial class Ring
         uint now = (uint)Environment.TickCount64;
         for (int i = 0; i < _requests.Length; i++)
         {
-            DmaMap? map = _requests[i].State is RequestState.Issued or RequestState.Partial ? _requests[i].Iter.Map : null;
+            DmaMap? map = _requests[i].State is RequestState.Issued or RequestState.Partial ? _ios[i].Iter.Map : null;
             if (map is null)
                 continue;
             var age = TimeSpan.FromMilliseconds(Math.Max(0, (int)(now - _requests[i].Since)));
@@ -119,81 +137,90 @@ public sealed partial class Ring
     /// <returns>False when the next request cannot go this way; nothing is held for it.</returns>
     private bool StartRun()
     {
-        int first = _preparedHead;
-        int last = _preparedTail;
-        ref RingRequest head = ref _requests[_prepared[first]];
-        ushort slot = head.Slot;
-        RingOperation operation = head.Operation;
-        Registration? registration = _slots[slot];
-        if (operation > RingOperation.WriteFixed || registration?.Token is not { } token || (registration.Direction & head.Direction) == 0)
+        ReadOnlySpan<int> tags = _prepared.AsSpan(_preparedHead, _preparedTail - _preparedHead);
+        ref RingRequest first = ref _requests[tags[0]];
+        RingOperation operation = first.Operation;
+        Registration? registration = _slots[first.Slot];
+        if (operation > RingOperation.WriteFixed || registration?.Token is not { } token || (registration.Direction & first.Direction) == 0)
             return false;
-        DmaMap? map = token.TryGetMap(_context, last - first);
+        DmaMap? map = token.TryGetMap(_context, tags.Length);
         if (map is null)
             return false;
+        int count = BindRun(tags, registration, map, first.Kind);
+        if (count != tags.Length)
+            DmaBufToken.Drop(map, _context, tags.Length - count);
+        if (count == 0)
+            return false;
         RingFile file = registration.RingFile;
-        registration.InFlight += last - first;
-        file.InFlight += last - first;
+        registration.InFlight += count;
+        file.InFlight += count;
         file.IsTouched = true;
         _run = registration;
-        _runMap = map;
-        uint now = (uint)_context.Now;
-        FileQueue queue = file.Queue;
-        RingRequest[] requests = _requests;
-        int[] prepared = _prepared;
-        long size = registration.Size;
-        IoFile target = registration.File;
-        for (int at = first; at < last; at++)
+        _runEnd = _preparedHead + count;
+        _preparedHead += file.Queue.IssueRanges(operation == RingOperation.WriteFixed, map, _ios, tags[..count]);
+        while (_preparedHead < _runEnd)
         {
-            int tag = prepared[at];
-            ref RingRequest request = ref requests[tag];
-
-            // Range and file as in Check; a length of 0 is none of this way's business.
-            long offset = request.Iter.Offset;
-            bool fits = (ulong)offset < (ulong)size && (ulong)(request.Iter.Count - 1) < (ulong)(size - offset);
-            if (!fits || !ReferenceEquals(request.File, target) || request.Slot != slot || request.Operation != operation)
-            {
-                EndRunEarly();
-                return at != first;
-            }
-
-            _preparedHead = at + 1;
-            if (!ReferenceEquals(request.Registration, registration))
-                request.Registration = registration;
-            request.Iter.Bind(map);
-
-            // Issued, until the file says otherwise: a file that throws leaves a request that holds its reference.
-            request.Since = now;
-            request.State = RequestState.Issued;
-            Errno status = operation == RingOperation.ReadFixed
-                ? queue.ReadIter(ref request.Io, ref request.Iter)
-                : queue.WriteIter(ref request.Io, ref request.Iter);
-            if (status != Errno.Ok || request.Iter.Count != 0 || request.Io.Pending == 0)
-                Settle(tag, status);
+            // Taken before it is issued: one that is cut off is not started twice.
+            int tag = _prepared[_preparedHead++];
+            Settle(tag, GiveToFile(tag));
         }
 
         _run = null;
-        _runMap = null;
         return true;
     }
 
-    /// <summary>Gives back what was taken for the prepared requests that were not reached.</summary>
+    /// <summary>Looks at prepared requests up to the first that is different, and makes them ready to be issued.</summary>
+    /// <returns>How many.</returns>
+    private int BindRun(ReadOnlySpan<int> tags, Registration registration, DmaMap map, uint kind)
+    {
+        uint now = (uint)_context.Now;
+        RingRequest[] requests = _requests;
+        IoRequest[] ios = _ios;
+        long size = registration.Size;
+        IoFile file = registration.File;
+        int count = 0;
+        foreach (int tag in tags)
+        {
+            ref RingRequest request = ref requests[tag];
+            ref IoRequest io = ref ios[tag];
+
+            // Range and file as in Check; a length of 0 is none of this way's business.
+            long offset = io.Iter.Offset;
+            bool fits = (ulong)offset < (ulong)size && (ulong)(io.Iter.Count - 1) < (ulong)(size - offset);
+            if (!fits || !ReferenceEquals(request.File, file) || request.Kind != kind)
+                break;
+            if (!ReferenceEquals(request.Registration, registration))
+                request.Registration = registration;
+            io.Iter.Bind(map);
+
+            // Issued, until the file says otherwise: a file that throws leaves a request that holds its reference.
+            request.Issue(kind, now);
+            count++;
+        }
+
+        return count;
+    }
+
+    /// <summary>A file threw: gives back what was taken for the requests of the run that it was not given.</summary>
     private void EndRunEarly()
     {
         if (_run is null)
             return;
-        int left = _preparedTail - _preparedHead;
+        int left = _runEnd - _preparedHead;
+        foreach (int tag in _prepared.AsSpan(_preparedHead, left))
+            _requests[tag].State = RequestState.Prepared;
         _run.InFlight -= left;
         _run.RingFile.InFlight -= left;
-        DmaBufToken.Drop(_runMap!, _context, left);
+        if (left != 0)
+            DmaBufToken.Drop(_ios[_prepared[_preparedHead]].Iter.Map!, _context, left);
         _run = null;
-        _runMap = null;
     }
 
     /// <summary>Range, file, direction, in this order: a range error on a wrong file is the range error (R3).</summary>
-    private static Errno Check(in RingRequest request, Registration registration)
+    private static Errno Check(in RingRequest request, in IovIter iter, Registration registration)
     {
-        long offset = request.Iter.Offset;
-        if (!request.IsVector && ((ulong)offset > (ulong)registration.Size || (ulong)request.Iter.Count > (ulong)(registration.Size - offset)))
+        long offset = iter.Offset;
+        if (!request.IsVector && ((ulong)offset > (ulong)registration.Size || (ulong)iter.Count > (ulong)(registration.Size - offset)))
             return Errno.EFAULT; // leaves the buffer, or wraps (R2)
         if (!ReferenceEquals(registration.File, request.File))
             return Errno.EBADF; // T13
@@ -206,12 +233,12 @@ public sealed partial class Ring
         request.Since = (uint)_context.Now;
         request.Registration = null;
         bool isFlush = request.Operation == RingOperation.Flush;
-        long length = request.Iter.Count;
+        long length = _ios[tag].Iter.Count;
         Errno status = Errno.Ok;
         RingFile? file = null;
         if (isFlush)
         {
-            request.Iter = default;
+            _ios[tag].Iter = default;
             file = FindFile(request.File!);
             status = file is null ? Errno.EBADF : Errno.Ok;
         }
@@ -220,7 +247,7 @@ public sealed partial class Ring
             if (request.IsVector)
                 status = CheckRanges(tag, registration.Size, out length);
             if (status == Errno.Ok)
-                status = Check(request, registration);
+                status = Check(request, _ios[tag].Iter, registration);
             if (status == Errno.Ok)
             {
                 request.Registration = registration;
@@ -236,8 +263,8 @@ public sealed partial class Ring
         {
             // Nothing counts it yet.
             request.Registration = null;
-            request.Io.Status = status;
-            Complete(tag, ref request);
+            _ios[tag].Status = status;
+            Complete(tag, ref request, _ios[tag]);
             return;
         }
 
@@ -279,7 +306,7 @@ public sealed partial class Ring
         RingFile file = FindFile(request.File!)!;
         file.IsTouched = true;
         request.State = RequestState.Issued;
-        Settle(tag, file.Queue.Fsync(ref request.Io));
+        Settle(tag, file.Queue.Fsync(ref _ios[tag]));
     }
 
     /// <summary>Takes the request's one map reference, if need be a new map's, and gives the request to its file. On return it is issued, in part or wholly, parked, or ended.</summary>
@@ -306,25 +333,29 @@ public sealed partial class Ring
 
             if (failed != Errno.Ok)
             {
-                request.Iter = default;
-                request.Io.Status = failed;
+                _ios[tag].Iter = default;
+                _ios[tag].Status = failed;
                 End(tag);
                 return;
             }
         }
 
         // Nothing of it was issued: the iterator of a range stands at its start.
-        request.Iter = request.IsVector
+        ref IovIter iter = ref _ios[tag].Iter;
+        iter = request.IsVector
             ? IovIter.ForMapRanges(map!, _ranges[tag], request.Direction)
-            : IovIter.ForMap(map!, request.Iter.Offset, request.Iter.Count, request.Direction);
+            : IovIter.ForMap(map!, iter.Offset, iter.Count, request.Direction);
         registration.RingFile.IsTouched = true;
         request.State = RequestState.Issued;
-        Settle(tag, GiveToFile(ref request));
+        Settle(tag, GiveToFile(tag));
     }
 
-    private static Errno GiveToFile(ref RingRequest request) => request.Direction == DmaDirection.FromDevice
-        ? request.Registration!.RingFile.Queue.ReadIter(ref request.Io, ref request.Iter)
-        : request.Registration!.RingFile.Queue.WriteIter(ref request.Io, ref request.Iter);
+    private Errno GiveToFile(int tag)
+    {
+        ref IoRequest io = ref _ios[tag];
+        FileQueue queue = _requests[tag].Registration!.RingFile.Queue;
+        return _requests[tag].Direction == DmaDirection.FromDevice ? queue.ReadIter(ref io, ref io.Iter) : queue.WriteIter(ref io, ref io.Iter);
+    }
 
     /// <summary>What a file or a driver threw. The request path does not throw: a request cut off here would keep its map's reference for ever (R4).</summary>
     private void Fault(int tag, Exception exception)
@@ -337,10 +368,11 @@ public sealed partial class Ring
     private void Settle(int tag, Errno status)
     {
         ref RingRequest request = ref _requests[tag];
-        if (status == Errno.EAGAIN && request.Io.Pending == 0 && request.Io.Transferred == 0 && request.State != RequestState.Partial)
+        ref IoRequest io = ref _ios[tag];
+        if (status == Errno.EAGAIN && io.Pending == 0 && io.Transferred == 0 && request.State != RequestState.Partial)
         {
             // No room before the first bio: give the reference up and wait without it (T16).
-            if (request.Iter.Map is { } map)
+            if (io.Iter.Map is { } map)
                 DmaBufToken.Drop(map, _context);
             request.State = RequestState.Parked;
             _parked.Add(tag);
@@ -348,9 +380,9 @@ public sealed partial class Ring
         }
 
         bool error = status is not (Errno.Ok or Errno.EAGAIN);
-        if (error && request.Io.Status == Errno.Ok)
-            request.Io.Status = status;
-        if (!error && request.Io.Status == Errno.Ok && request.Iter.Count > 0)
+        if (error && io.Status == Errno.Ok)
+            io.Status = status;
+        if (!error && io.Status == Errno.Ok && io.Iter.Count > 0)
         {
             // The rest follows when bios have ended, with the same reference.
             request.State = RequestState.Partial;
@@ -359,7 +391,7 @@ public sealed partial class Ring
         }
 
         request.State = RequestState.Issued;
-        if (request.Io.Pending == 0)
+        if (io.Pending == 0)
             End(tag);
     }
 
@@ -392,12 +424,13 @@ public sealed partial class Ring
     {
         ref RingRequest request = ref _requests[tag];
         Registration? registration = request.Registration;
-        DmaMap? map = request.Iter.Map;
+        ref IoRequest io = ref _ios[tag];
+        DmaMap? map = io.Iter.Map;
         if (registration is null)
-            GiveBackFile(request.File!, request.Io.Transferred);
-        Complete(tag, ref request);
+            GiveBackFile(request.File!, io.Transferred);
+        Complete(tag, ref request, io);
         if (registration is not null)
-            GiveBack(registration, map, 1, request.Io.Transferred);
+            GiveBack(registration, map, 1, io.Transferred);
     }
 
     /// <summary>
@@ -423,15 +456,15 @@ public sealed partial class Ring
         FindFile(file)!.InFlight--;
     }
 
-    private void Complete(int tag, ref RingRequest request)
+    private void Complete(int tag, ref RingRequest request, in IoRequest io)
     {
         request.State = RequestState.Free;
-        if (request.Io.Status != Errno.Ok)
+        if (io.Status != Errno.Ok)
             _context.Counters.Failed++;
         if (_asyncOutstanding != 0 && _async[tag] is { } awaited)
-            CompleteAwaited(tag, awaited, request.Io);
+            CompleteAwaited(tag, awaited, io);
         else
-            _ended.Add(request.UserData, request.Io.Status, request.Io.Transferred);
+            _ended.Add(request.UserData, io.Status, io.Transferred);
         _free[_freeCount++] = tag;
     }
 
@@ -497,16 +530,16 @@ public sealed partial class Ring
         {
             int tag = _partial.Take();
             ref RingRequest request = ref _requests[tag];
-            if (request.Io.Status != Errno.Ok)
+            if (_ios[tag].Status != Errno.Ok)
             {
-                Settle(tag, request.Io.Status);
+                Settle(tag, _ios[tag].Status);
                 continue;
             }
 
             request.Registration!.RingFile.IsTouched = true;
             try
             {
-                Settle(tag, GiveToFile(ref request));
+                Settle(tag, GiveToFile(tag));
             }
             catch (Exception e) when (e is not OutOfMemoryException)
             {

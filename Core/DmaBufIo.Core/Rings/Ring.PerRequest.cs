@@ -36,12 +36,13 @@ public sealed partial class Ring
         MemoryLayout memory = registration.Memory!;
 
         // Nothing of it was issued: the iterator of a range stands at its start.
-        request.Iter = request.IsVector
+        ref IovIter iter = ref _ios[tag].Iter;
+        iter = request.IsVector
             ? IovIter.ForMemoryRanges(memory, _ranges[tag], request.Direction)
-            : IovIter.ForMemory(memory, request.Iter.Offset, request.Iter.Count, request.Direction);
+            : IovIter.ForMemory(memory, iter.Offset, iter.Count, request.Direction);
         registration.RingFile.IsTouched = true;
         request.State = RequestState.Issued;
-        Settle(tag, GiveToFile(ref request));
+        Settle(tag, GiveToFile(tag));
     }
 
     private DmaBufIoException NotPerRequest(int slot, string problem) =>

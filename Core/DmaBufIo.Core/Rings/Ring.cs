@@ -6,7 +6,6 @@ using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Io;
 using DmaBufIo.Iov;
-using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Rings;
 
@@ -31,6 +30,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     private readonly IoContext _context;
     private readonly BioPool _bios;
     private readonly RingRequest[] _requests;
+    private readonly IoRequest[] _ios;
     private readonly ReadOnlyMemory<BufferRange>[] _ranges;
     private readonly Registration?[] _slots; // and one more that is never filled, for slots outside the table
     private readonly List<RingFile> _files = [];
@@ -41,7 +41,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     private readonly CompletionQueue _ended;
     private readonly Queue<ulong> _endedTags = [];
     private Registration? _run;
-    private DmaMap? _runMap;
+    private int _runEnd;
     private int _freeCount;
     private int _preparedHead;
     private int _preparedTail;
@@ -62,6 +62,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         _bios = new BioPool(options.Bios);
         int owner = _bios.AddOwner(this);
         _requests = new RingRequest[options.Entries];
+        _ios = new IoRequest[options.Entries];
         _ranges = new ReadOnlyMemory<BufferRange>[options.Entries];
         _slots = new Registration?[options.BufferSlots + 1];
         _free = new int[options.Entries];
@@ -75,8 +76,8 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         for (int i = 0; i < options.Entries; i++)
         {
             _free[i] = options.Entries - 1 - i;
-            _requests[i].Io.Tag = i;
-            _requests[i].Io.BioOwner = owner;
+            _ios[i].Tag = i;
+            _ios[i].BioOwner = owner;
         }
 
         _context.AddPollable(this);
@@ -300,15 +301,14 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         _freeCount = left;
         int tag = _free[left];
         ref RingRequest request = ref _requests[tag];
-        request.Io.FileOffset = fileOffset;
-        request.Io.Transferred = 0;
-        request.Io.Pending = 0;
-        request.Io.Status = Errno.Ok;
-        request.Iter.SetRange(bufferOffset, length, ((int)operation & 1) != 0 ? DmaDirection.ToDevice : DmaDirection.FromDevice);
+        ref IoRequest io = ref _ios[tag];
+        io.FileOffset = fileOffset;
+        io.Transferred = 0;
+        io.Pending = 0;
+        io.Status = Errno.Ok;
+        io.Iter.SetRange(bufferOffset, length, ((int)operation & 1) != 0 ? DmaDirection.ToDevice : DmaDirection.FromDevice);
         request.UserData = userData;
-        request.Slot = (ushort)Math.Min((uint)slot, (uint)_slots.Length - 1);
-        request.Operation = operation;
-        request.State = RequestState.Prepared;
+        request.Prepare((int)Math.Min((uint)slot, (uint)_slots.Length - 1), operation);
         if (!ReferenceEquals(request.File, file))
             request.File = file;
         _prepared[_preparedTail++] = tag;

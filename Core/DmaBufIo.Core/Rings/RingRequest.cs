@@ -1,6 +1,5 @@
 using DmaBufIo.Dma;
 using DmaBufIo.Files;
-using DmaBufIo.Iov;
 
 namespace DmaBufIo.Rings;
 
@@ -32,7 +31,7 @@ internal enum RequestState : byte
     Issued,
 }
 
-/// <summary>One place of a ring's table: two cache lines.</summary>
+/// <summary>One place of a ring's table: what the ring alone knows of a request. The rest is in its <see cref="IoRequest"/>.</summary>
 /// <remarks>
 /// A store of a reference costs more than a look at what is there, and in a steady state it is there already: references are compared before they are stored
 /// and left behind when the request ends. What is stale is cleared where registrations end (<see cref="Ring"/>.Forget), so that nothing keeps a driver's
@@ -40,21 +39,37 @@ internal enum RequestState : byte
 /// </remarks>
 internal struct RingRequest
 {
-    internal IoRequest Io;
-
-    /// <summary>The memory side: for a range, offset and count from the start; its map is the one that a partial or issued request holds a reference on.</summary>
-    internal IovIter Iter;
     internal ulong UserData;
     internal IoFile? File;
     internal Registration? Registration;
 
+    private ulong _header; // slot, operation, state, since: one word, stored at once
+
+    internal readonly int Slot => (ushort)_header;
+
+    internal readonly RingOperation Operation => (RingOperation)(byte)(_header >> 16);
+
+    internal RequestState State
+    {
+        readonly get => (RequestState)(byte)(_header >> 24);
+        set => _header = (_header & ~0xFF00_0000UL) | ((ulong)value << 24);
+    }
+
     /// <summary>Low half of the context's milliseconds when it was started.</summary>
-    internal uint Since;
-    internal ushort Slot;
-    internal RingOperation Operation;
-    internal RequestState State;
+    internal uint Since
+    {
+        readonly get => (uint)(_header >> 32);
+        set => _header = (uint)_header | ((ulong)value << 32);
+    }
+
+    /// <summary>Slot and operation: requests that share them can share a run.</summary>
+    internal readonly uint Kind => (uint)_header & 0xFF_FFFF;
 
     internal readonly DmaDirection Direction => ((int)Operation & 1) != 0 ? DmaDirection.ToDevice : DmaDirection.FromDevice;
 
     internal readonly bool IsVector => ((int)Operation & 2) != 0;
+
+    internal void Prepare(int slot, RingOperation operation) => _header = (uint)slot | ((ulong)operation << 16) | ((ulong)RequestState.Prepared << 24);
+
+    internal void Issue(uint kind, uint now) => _header = kind | ((ulong)RequestState.Issued << 24) | ((ulong)now << 32);
 }

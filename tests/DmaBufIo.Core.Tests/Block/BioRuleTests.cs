@@ -35,14 +35,23 @@ public sealed class BioRuleTests : IDisposable
     public void B1_a_place_of_the_pool_that_is_used_again_keeps_nothing_of_its_former_backing()
     {
         Assert.True(_bios.TryAllocate(BioOperation.Write, _map, 4096, 512, 1, out BioHandle first));
-        _bios[first].Status = Errno.EIO;
         _bios[first].Cookie = 5;
         _bios.Release(first);
-        Assert.Null(_bios.MapOf(first));
         Assert.True(_bios.TryAllocate(BioOperation.Read, new MemoryRange(_region, 0, 512), 3, out BioHandle second));
         Assert.Equal(first, second);
         AssertBacking(second, BioBacking.Pages, null, _region);
-        Assert.Equal((Errno.Ok, 0L, BioOperation.Read), (_bios[second].Status, _bios[second].Cookie, _bios[second].Operation));
+        Assert.Equal((0L, BioOperation.Read), (_bios[second].Cookie, _bios[second].Operation));
+    }
+
+    [Fact]
+    public void T9_forgetting_clears_the_backing_that_released_bios_have_left_behind_and_no_others()
+    {
+        Assert.True(_bios.TryAllocate(BioOperation.Write, _map, 4096, 512, 1, out BioHandle used));
+        Assert.True(_bios.TryAllocate(BioOperation.Write, _map, 4096, 512, 1, out BioHandle released));
+        _bios.Release(released);
+        _bios.Forget();
+        Assert.Null(_bios.BackingOf(released));
+        Assert.Same(_map, _bios.BackingOf(used));
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Sync;
@@ -55,5 +56,23 @@ public sealed class DmaFenceTests
         using (reservation.Hold(older))
             waiter.Join();
         Assert.Equal(Errno.EDEADLK, end);
+    }
+
+    [Fact]
+    public void A_fence_that_has_signalled_does_not_keep_what_its_waiters_were_to_drive()
+    {
+        // As in a reservation object, where a signalled fence stays until another one takes its place.
+        (DmaFence fence, WeakReference driven) = SignalledFence();
+        Collected.AssertGone(driven, "what a waiter was to drive");
+        Assert.Equal(Errno.Ok, fence.Wait(TestContext.Current.CancellationToken));
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static (DmaFence Fence, WeakReference Driven) SignalledFence()
+    {
+        object driven = new();
+        var fence = new DmaFence("test", DmaFence.NewContext(), 1, () => GC.KeepAlive(driven));
+        fence.Signal();
+        return (fence, new WeakReference(driven));
     }
 }

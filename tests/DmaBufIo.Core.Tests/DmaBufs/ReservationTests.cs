@@ -41,6 +41,18 @@ public sealed class ReservationTests
     }
 
     [Fact]
+    public void F1_rooms_reserved_one_after_the_other_under_one_hold_add_up()
+    {
+        using ReservationGuard guard = _object.Hold();
+        for (int i = 0; i < 4; i++)
+            _object.Reserve(guard.Held, 3);
+        for (int i = 0; i < 12; i++)
+            _object.Add(guard.Held, Fence(), FenceUsage.Read);
+        Assert.Equal(12, _object.Unsignaled(FenceUsage.Read).Count);
+        Assert.NotNull(TryAdd(guard, Fence()));
+    }
+
+    [Fact]
     public void F1_the_room_is_lost_when_the_lock_is_given_back()
     {
         using (ReservationGuard guard = _object.Hold())

@@ -75,6 +75,18 @@ public sealed class DescriptorTests
         Assert.Equal(Errno.EINVAL, StageVerbs.Refusal(() => _ = new DmaBuf("odd", size, exported)));
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(-4096)]
+    [InlineData(100)]
+    public void A_buffer_that_is_refused_for_its_size_closes_the_descriptor_it_was_given(long size)
+    {
+        using var exported = new ExportedBuffer(4096);
+        MemfdHandle duplicate = MemfdHandle.Duplicate(exported.Buffer.Descriptor!);
+        Assert.Equal(Errno.EINVAL, StageVerbs.Refusal(() => _ = new DmaBuf("odd", size, exported, duplicate)));
+        Assert.True(duplicate.IsClosed); // it was the buffer's to own
+    }
+
     [Fact]
     public void A_reference_that_is_dropped_twice_or_taken_after_the_end_is_noticed()
     {

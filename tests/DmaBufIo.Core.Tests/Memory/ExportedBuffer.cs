@@ -5,11 +5,14 @@ using DmaBufIo.Native;
 
 namespace DmaBufIo.Tests.Memory;
 
-/// <summary>A buffer with a descriptor that stands for it, over one sealed memory file.</summary>
+/// <summary>A buffer with a descriptor that stands for it, over one sealed memory file, mapped in one range or several.</summary>
 internal sealed class ExportedBuffer : DmaBufExporter, IDisposable
 {
-    internal ExportedBuffer(long size)
+    private readonly int _ranges;
+
+    internal ExportedBuffer(long size, int ranges = 1)
     {
+        _ranges = ranges;
         MemfdHandle file = MemfdHandle.Create("exported", size);
         file.SealAgainstShrinking();
         MemfdHandle descriptor = MemfdHandle.Duplicate(file);
@@ -24,7 +27,7 @@ internal sealed class ExportedBuffer : DmaBufExporter, IDisposable
     internal bool Released { get; private set; }
 
     public override SgTable Map(DmaAttachment attachment, DmaDirection direction, in HeldReservation held) =>
-        MapMemory(attachment, direction, [new MemoryRange(Region, 0, Region.Length)]);
+        MapMemory(attachment, direction, [.. Enumerable.Range(0, _ranges).Select(Range)]);
 
     public override void Unmap(SgTable table, in HeldReservation held) => UnmapMemory(table);
 
@@ -37,4 +40,6 @@ internal sealed class ExportedBuffer : DmaBufExporter, IDisposable
     }
 
     public void Dispose() => Buffer.Put();
+
+    private MemoryRange Range(int index) => new(Region, Region.Length / _ranges * index, Region.Length / _ranges);
 }

@@ -227,6 +227,46 @@ public sealed class TryAgainRuleTests
         Assert.Equal(new RingCompletion(1, Errno.Ok, 512), stage.ReadOnce(512, 0, 0));
     }
 
+    [Fact]
+    public void R4_an_interrupted_call_leaves_parked_what_it_took_up_again_on_its_way_and_ends_only_what_it_was_to_submit()
+    {
+        using var stage = new Stage();
+        using var interrupted = new CancellationTokenSource();
+        interrupted.Cancel();
+        var sectors = new List<long>();
+        stage.Device.QueueDepth = 0;
+        for (int i = 0; i < 3; i++)
+            stage.Read(512, i * 512, i * 512, (ulong)i);
+        stage.Submit();
+        Assert.Equal(new InvalidationReport(1, 0), stage.Invalidate());
+
+        // There is room again, but the way to a new map leads past a job that is not done.
+        stage.Device.QueueDepth = int.MaxValue;
+        stage.Device.OnSubmit = bio => sectors.Add(bio.Sector);
+        var job = new DmaFence("job", DmaFence.NewContext(), 1);
+        using (ReservationGuard guard = stage.Exporter.Buffer.Reservation.Hold())
+        {
+            stage.Exporter.Buffer.Reservation.Reserve(guard.Held, 1);
+            stage.Exporter.Buffer.Reservation.Add(guard.Held, job, FenceUsage.Write);
+        }
+
+        try
+        {
+            Assert.Equal((0, 3), (stage.Ring.Reap(new RingCompletion[4], 1, interrupted.Token), stage.Ring.InFlight));
+            stage.Read(512, 0, 0, 9);
+            Assert.Equal((1, 3), (stage.Ring.Submit(interrupted.Token), stage.Ring.InFlight));
+        }
+        finally
+        {
+            job.Signal();
+        }
+
+        Assert.Equal(
+            [new(9, Errno.EINTR, 0), new(0, Errno.Ok, 512), new(1, Errno.Ok, 512), new(2, Errno.Ok, 512)],
+            stage.Reap(4));
+        Assert.Equal([0L, 1, 2], sectors);
+    }
+
     /// <summary>A test that fails leaves nothing held, so that its ring can be closed.</summary>
     private sealed class LetGo(PuppetBlockDevice device) : IDisposable
     {

@@ -53,6 +53,9 @@ internal sealed class Actor
         return actor;
     }
 
+    /// <summary>The wait that the thread is in, or its next one, throws <see cref="ThreadInterruptedException"/>.</summary>
+    internal void Interrupt() => _thread.Interrupt();
+
     /// <summary>Waits for the end of the thread and throws what it threw.</summary>
     internal void Join()
     {

@@ -141,6 +141,21 @@ public sealed class IoContextTests
     }
 
     [Fact]
+    public void T14_a_visit_tells_the_time_anew_because_the_owners_last_batch_may_be_long_ago()
+    {
+        using var context = new IoContext("clock");
+        typeof(IoContext).GetProperty(nameof(IoContext.Now))!.SetValue(context, long.MinValue);
+        long before = Environment.TickCount64;
+        long inside = 0;
+        context.Visit(() => inside = context.Now);
+        Assert.InRange(inside, before, Environment.TickCount64);
+        typeof(IoContext).GetProperty(nameof(IoContext.Now))!.SetValue(context, long.MinValue);
+        context.AddPollable(new Pollable(() => inside = context.Now));
+        context.ReapAsVisitor();
+        Assert.InRange(inside, before, Environment.TickCount64);
+    }
+
+    [Fact]
     public void T14_a_visit_within_a_visit_of_the_same_context_is_refused()
     {
         using var context = new IoContext("nested");

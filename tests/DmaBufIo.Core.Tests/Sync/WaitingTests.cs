@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Sync;
@@ -78,6 +79,36 @@ public sealed class WaitingTests
         waiter.UntilItWaitsFor("cancelled");
         cancel.Cancel();
         waiter.Join();
+    }
+
+    [Fact]
+    public void A_pause_of_less_than_a_millisecond_sleeps_and_does_not_look_again_and_again()
+    {
+        var queue = new WaitQueue();
+        Actor waiter = Actor.Start("waiter", () =>
+        {
+            for (int i = 0; i < 50; i++)
+            {
+                int looks = 0;
+                bool Look()
+                {
+                    looks++;
+                    return false;
+                }
+
+                // Before it joins the queue, after it, and when it has slept. However slow the machine is, there are not more.
+                Assert.Equal(Errno.EAGAIN, queue.Wait(Look, new WaitReason("pause"), Token, null, TimeSpan.FromMicroseconds(500)));
+                Assert.InRange(looks, 1, 3);
+            }
+        });
+        waiter.Join();
+    }
+
+    [Fact]
+    public void A_thread_that_has_waited_does_not_keep_what_it_waited_for()
+    {
+        Collected.AssertGone(WaitOnce(), "what was waited for");
+        GC.KeepAlive(Parker.Current);
     }
 
     [Fact]
@@ -187,5 +218,14 @@ public sealed class WaitingTests
         foreach (Actor actor in actors)
             actor.Join();
         Assert.Equal(8000, total);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static WeakReference WaitOnce()
+    {
+        object thing = new();
+        var reason = new WaitReason("thing", () => thing.ToString()!);
+        Assert.Equal(Errno.EAGAIN, new WaitQueue().Wait(static () => false, reason, Token, null, TimeSpan.Zero));
+        return new WeakReference(thing);
     }
 }

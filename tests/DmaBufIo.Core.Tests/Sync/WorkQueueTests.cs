@@ -125,6 +125,26 @@ public sealed class WorkQueueTests
     }
 
     [Fact]
+    public void A_worker_does_not_carry_the_execution_context_of_whoever_made_the_queue()
+    {
+        // A plugin's call is often what first needs the workers; what it carries along would live as long as they do.
+        var carried = new AsyncLocal<object?> { Value = new object() };
+        using var queue = new WorkQueue("context", 2);
+        object?[] seen = [carried.Value, carried.Value];
+        using var both = new Barrier(2);
+        Item[] items = [.. Enumerable.Range(0, 2).Select(i => new Item(_ =>
+        {
+            seen[i] = carried.Value;
+            Assert.True(both.SignalAndWait(Actor.Limit, CancellationToken.None));
+        }))];
+        foreach (Item item in items)
+            queue.Queue(item);
+        Assert.True(queue.Flush(Token));
+        Assert.All(seen, Assert.Null);
+        Assert.NotNull(carried.Value);
+    }
+
+    [Fact]
     public void A_disposed_queue_finishes_what_it_has_and_takes_nothing_more()
     {
         var queue = new WorkQueue("disposed", 2);

@@ -192,6 +192,21 @@ public sealed class WoundWaitLockTests
     }
 
     [Fact]
+    public void A_waiter_whose_wait_throws_leaves_the_line_and_the_next_one_gets_the_lock()
+    {
+        Assert.Equal(Errno.Ok, _lock.Lock(null, Token));
+        Actor thrown = Actor.Start("thrown", () => Assert.Throws<ThreadInterruptedException>(() => _lock.Lock(null, Token)));
+        thrown.UntilItWaitsFor("lock of first");
+        Actor next = Actor.Start("next", () => Take(_lock, null, [], "next"));
+        next.UntilItWaitsFor("lock of first");
+        thrown.Interrupt();
+        thrown.Join();
+        _lock.Unlock();
+        next.Join();
+        Assert.False(_lock.IsHeld);
+    }
+
+    [Fact]
     public void A_cancellation_that_races_with_the_hand_over_either_has_the_lock_or_has_not()
     {
         int got = 0;

@@ -1,7 +1,9 @@
+using DmaBufIo.Block;
 using DmaBufIo.Diagnostics;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Models.Exporters;
+using DmaBufIo.Rings;
 using DmaBufIo.Sync;
 using DmaBufIo.Tests.SyncTests;
 using DmaBufIo.Tokens;
@@ -33,12 +35,16 @@ public sealed class EndingTests
         second.UntilUnmapped();
     }
 
-    [Fact]
-    public void T10_T14_whoever_waits_for_a_release_reaps_the_requests_that_keep_it()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void T10_T14_whoever_waits_for_a_release_reaps_the_requests_that_keep_it(bool killed)
     {
         using var stage = new Stage();
         stage.Read();
         stage.Ring.Submit(TestContext.Current.CancellationToken);
+        if (killed)
+            stage.Device.Device.KillMaps();
         DmaBufToken token = stage.Ring.RemoveBuffer(0).Token!;
         using var limit = new CancellationTokenSource(Actor.Limit);
         Assert.Equal(Errno.Ok, token.WaitReleased(limit.Token));
@@ -85,6 +91,20 @@ public sealed class EndingTests
     }
 
     [Fact]
+    public void T17_an_invalidation_that_an_importer_breaks_off_still_lets_the_maps_of_the_others_drain()
+    {
+        using var stage = new TokenStage();
+        DmaMap map = stage.Take();
+        var broken = new BrokenImporter();
+        DmaAttachment attachment = stage.Buffer.Attach(stage.Device, broken);
+        Assert.Same(broken.Failure, Assert.Throws<InvalidOperationException>(() => stage.Invalidate()));
+        Assert.True(map.IsKilled);
+        stage.Drop(map);
+        stage.UntilUnmapped();
+        stage.Buffer.Detach(attachment, broken);
+    }
+
+    [Fact]
     public void F1_room_reserved_by_one_is_not_taken_away_by_the_next_under_the_same_hold()
     {
         var reservation = new ReservationObject("room");
@@ -93,6 +113,46 @@ public sealed class EndingTests
         reservation.Reserve(guard.Held, 0);
         reservation.Add(guard.Held, new DmaFence("test", DmaFence.NewContext(), 1), FenceUsage.Write);
         Assert.False(reservation.IsIdle(FenceUsage.Write));
+    }
+
+    [Fact]
+    public void T3_a_driver_whose_map_answers_null_is_reported_and_the_request_ends_with_EIO()
+    {
+        using var stage = new TokenStage();
+        var faults = new List<string>();
+        void Note(DriverFault fault)
+        {
+            if (fault.Callback.Contains(stage.Token.Name, StringComparison.Ordinal))
+                faults.Add(fault.Exception.Message);
+        }
+
+        DmaBufIoDiagnostics.DriverFaulted += Note;
+        stage.Driver.AnswersNull = true;
+        Assert.Equal(Errno.EIO, stage.TryTake(out _, TestContext.Current.CancellationToken));
+        DmaBufIoDiagnostics.DriverFaulted -= Note;
+        Assert.Equal(["Map answered null"], faults);
+        Assert.Equal((Errno.EIO, false), (stage.Token.LastMapError!.Errno, stage.Buffer.Reservation.IsLocked));
+        stage.FailedMaps = 1;
+        stage.Driver.AnswersNull = false;
+        stage.Drop(stage.Take());
+    }
+
+    [Fact]
+    public void R4_a_device_that_throws_at_a_flush_ends_the_flush_and_nothing_else()
+    {
+        using var stage = new Stage();
+        stage.Device.OnSubmit = static bio =>
+        {
+            if (bio.Operation == BioOperation.Flush)
+                throw new InvalidOperationException("a driver's mistake");
+        };
+        Assert.True(stage.Ring.TryFlush(stage.File, 1));
+        stage.Read(userData: 2);
+        RingCompletion[] ended = [.. stage.Run().OrderBy(static c => c.UserData)];
+        Assert.Equal([new RingCompletion(1, Errno.EIO, 0), new RingCompletion(2, Errno.Ok, 4096)], ended);
+        stage.Device.OnSubmit = null;
+        Assert.True(stage.Ring.TryFlush(stage.File, 3));
+        Assert.Equal([new RingCompletion(3, Errno.Ok, 0)], stage.Run());
     }
 
     [Fact]
@@ -106,5 +166,12 @@ public sealed class EndingTests
         Assert.True(Counters.DriverFaults.Value > faults);
         stage.Device.OnSubmit = null;
         Assert.Equal(0, stage.Exporter.Move(TestContext.Current.CancellationToken).Users);
+    }
+
+    private sealed class BrokenImporter : IInvalidationTarget
+    {
+        internal InvalidOperationException Failure { get; } = new("an importer's mistake");
+
+        public void Invalidate(InvalidationBatch batch, in HeldReservation held) => throw Failure;
     }
 }

@@ -245,6 +245,38 @@ public sealed class MakingTests
     }
 
     [Fact]
+    public void T12_a_creator_that_was_interrupted_while_it_backed_off_does_not_try_again()
+    {
+        using var stage = new TokenStage();
+        using var interrupt = new CancellationTokenSource();
+        DmaFence? move = null;
+        move = new DmaFence("move", DmaFence.NewContext(), 1, () =>
+        {
+            // On the creator, which holds the lock: the last of its waits ends well, and the interruption comes with it.
+            interrupt.Cancel();
+            move!.Signal();
+        });
+        DmaFence? job = null;
+        job = new DmaFence("job", DmaFence.NewContext(), 1, () => job!.Signal());
+        Actor creator;
+        using (ReservationGuard guard = stage.Buffer.Reservation.Hold())
+        {
+            creator = Actor.Start("creator", () => Assert.Equal(Errno.EINTR, stage.TryTake(out _, interrupt.Token)));
+            creator.UntilItWaitsFor(stage.LockText);
+            stage.Buffer.Reservation.Reserve(guard.Held, 2);
+            stage.Buffer.Reservation.Add(guard.Held, move, FenceUsage.Kernel);
+            stage.Buffer.Reservation.Add(guard.Held, job, FenceUsage.Write);
+        }
+
+        creator.Join();
+
+        // It backed off for the job, which nobody has waited for yet.
+        Assert.Equal((true, false, 0), (move.IsSignaled, job.IsSignaled, stage.Driver.MapCalls));
+        Assert.False(stage.Buffer.Reservation.IsLocked);
+        stage.Drop(stage.Take());
+    }
+
+    [Fact]
     public void T12_a_map_that_fails_leaves_the_lock_free_and_the_next_request_tries_again()
     {
         using var stage = new TokenStage();

@@ -25,6 +25,9 @@ internal sealed class ScriptedDriver(DmaBuf buffer, DmaDirection direction, DmaD
 
     internal Action? InRelease { get; set; }
 
+    /// <summary>True: map answers null, which its contract does not allow.</summary>
+    internal bool AnswersNull { get; set; }
+
     internal int MapCalls => Volatile.Read(ref _maps);
 
     internal int UnmapCalls => Volatile.Read(ref _unmaps);
@@ -42,6 +45,8 @@ internal sealed class ScriptedDriver(DmaBuf buffer, DmaDirection direction, DmaD
     {
         Interlocked.Increment(ref _maps);
         InMap?.Invoke();
+        if (AnswersNull)
+            return null!;
         var map = new ScriptedMap(_attachment!.Map(Direction, held));
         AfterMap?.Invoke();
         return map;

@@ -1,5 +1,6 @@
 using DmaBufIo.Diagnostics;
 using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
 using DmaBufIo.Tests.SyncTests;
 using DmaBufIo.Tokens;
 
@@ -186,6 +187,77 @@ public sealed class SnapshotTests
         finally
         {
             DmaBufIoDiagnostics.LongWaitDetected -= Note;
+            DmaBufIoDiagnostics.WaitThreshold = threshold;
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_handler_of_long_waits_that_throws_does_not_end_the_wait_and_is_reported_like_a_driver(bool drives)
+    {
+        using var stage = new TokenStage();
+        var mistake = new InvalidOperationException("a handler's mistake");
+        var faults = new List<string>();
+        string? name = null;
+        void Throw(LongWait wait)
+        {
+            if (wait.Thread == Volatile.Read(ref name))
+                throw mistake;
+        }
+
+        void Note(DriverFault fault)
+        {
+            if (ReferenceEquals(fault.Exception, mistake))
+            {
+                lock (faults)
+                    faults.Add(fault.Callback);
+            }
+        }
+
+        int Count()
+        {
+            lock (faults)
+                return faults.Count;
+        }
+
+        // A waiter in line for a lock, and one that drives others' queues while it waits: each reports by itself.
+        var fence = new DmaFence("slow", DmaFence.NewContext(), 1, static () => { });
+        TimeSpan threshold = DmaBufIoDiagnostics.WaitThreshold;
+        DmaBufIoDiagnostics.LongWaitDetected += Throw;
+        DmaBufIoDiagnostics.DriverFaulted += Note;
+        try
+        {
+            DmaBufIoDiagnostics.WaitThreshold = TimeSpan.FromMilliseconds(1);
+            using var go = new ManualResetEventSlim();
+            InvalidationReport? report = null;
+            Errno waited = Errno.EAGAIN;
+            Actor waiter = Actor.Start("waiter", () =>
+            {
+                go.Wait(Actor.Limit, CancellationToken.None);
+                if (drives)
+                    waited = fence.Wait(TestContext.Current.CancellationToken);
+                else
+                    report = stage.Invalidate();
+            });
+            Volatile.Write(ref name, waiter.Name);
+            using (stage.Buffer.Reservation.Hold())
+            {
+                go.Set();
+                Actor.Until(() => Count() == 1 || waiter.IsDone, "the handler has thrown");
+                waiter.UntilItWaitsFor(drives ? "fence slow" : stage.LockText);
+            }
+
+            fence.Signal();
+            waiter.Join();
+            Assert.Equal(["LongWaitDetected"], faults);
+            Assert.Equal(drives ? (Errno.Ok, null) : (Errno.EAGAIN, default(InvalidationReport)), (waited, report));
+            Assert.Null(stage.LockState().Holder);
+        }
+        finally
+        {
+            DmaBufIoDiagnostics.LongWaitDetected -= Throw;
+            DmaBufIoDiagnostics.DriverFaulted -= Note;
             DmaBufIoDiagnostics.WaitThreshold = threshold;
         }
     }

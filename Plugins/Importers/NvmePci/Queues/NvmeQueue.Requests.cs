@@ -1,6 +1,7 @@
 using DmaBufIo.Block;
 using DmaBufIo.Dma;
 using DmaBufIo.Errors;
+using DmaBufIo.Importers.NvmePci.Native;
 using DmaBufIo.Importers.NvmePci.Protocol;
 using DmaBufIo.Importers.NvmePci.Tokens;
 using DmaBufIo.Memory;
@@ -32,34 +33,72 @@ internal sealed partial class NvmeQueue
         _isReadOnly = _namespace.IsReadOnly;
 
         // By operation, for the common way: a space that is not coherent needs syncs, which are made on the other.
-        _permitted = !_isCoherent ? 0 : 1 << (int)BioOperation.Read | (_isReadOnly ? 0 : 1 << (int)BioOperation.Write);
+        // A device that takes less than a page at once is none for it either.
+        _permitted = !_isCoherent || _maxBytes < 1 << _pageShift ? 0 : 1 << (int)BioOperation.Read | (_isReadOnly ? 0 : 1 << (int)BioOperation.Write);
     }
 
     /// <summary>
-    /// The common bio: within one page of a map, on a coherent space. Looks at the same rules as <see cref="Start"/>, all at once; what breaks one, or needs more,
-    /// goes the other way, which finds the reason.
+    /// The common bios: within one page of a map, on a coherent space. Looks at the same rules as <see cref="Start"/>, several at once; a bio that breaks one,
+    /// or needs more, ends the loop and goes the other way, which finds the reason.
     /// </summary>
-    /// <returns>False: nothing was taken.</returns>
-    private bool TrySubmitSmall(BioHandle handle)
+    /// <returns>How many were taken.</returns>
+    private int SubmitSmall(ReadOnlySpan<BioHandle> bios)
     {
-        ref readonly Bio bio = ref _bios[handle];
-        if (_state != QueueState.Live || _bios.BackingOf(handle) is not NvmeDmaMap map || bio.Operation > BioOperation.Write)
-            return false;
-        long size = bio.Size;
-        long offset = bio.Offset;
-        long sector = bio.Sector;
-        int operation = (int)bio.Operation;
-        long within = offset & _pageMask;
-        long bits = (((sector << 9) | size) & _misaligned) | (offset & 3);
-        bool allowed = (_permitted & (1 << operation)) != 0 && ((int)map.Direction & ((int)DmaDirection.FromDevice >> operation)) != 0;
-        if (!allowed || bits != 0 || (sector | offset) < 0 || (ulong)(size - 1) >= (ulong)_maxBytes || within + size > _pageMask + 1
-            || offset > map.Length - size || !ReferenceEquals(map.Device, _device) || !_tags.TryTake(out int tag))
+        if (_state != QueueState.Live)
+            return 0;
+        BioPool pool = _bios;
+        long pageMask = _pageMask;
+        long forbidden = _misaligned | long.MinValue;
+        int pageShift = _pageShift;
+        int blockShift = _blockShift;
+        ulong namespaceBits = _namespaceBits;
+        DeviceMemory<NvmeCommand> submission = _submission;
+        int tail = _tail;
+        uint now = (uint)_context.Now;
+        Tracker[] trackers = _tags.Trackers;
+        ReadOnlySpan<int> free = _tags.FreeTags.AsSpan(0, _tags.Free);
+        int entries = _entries;
+        NvmeDmaMap? map = null;
+        ulong[] pages = [];
+        int operations = 0;
+        int taken = 0;
+        for (; taken < bios.Length; taken++)
         {
-            return false;
+            BioHandle handle = bios[taken];
+            ref readonly Bio bio = ref pool[handle];
+            object? backing = pool.BackingOf(handle);
+            if (!ReferenceEquals(backing, map))
+            {
+                if (backing is not NvmeDmaMap other || !ReferenceEquals(other.Device, _device))
+                    break;
+                map = other;
+                pages = other.Pages;
+                operations = _permitted & other.Operations;
+            }
+
+            long size = bio.Size;
+            long offset = bio.Offset;
+            long within = offset & pageMask;
+            int operation = (int)bio.Operation;
+            long page = offset >> pageShift;
+            bool wrong = ((((bio.Sector << 9) | size) & forbidden) | (offset & 3)) != 0;
+            if (wrong || (operations & (1 << operation)) == 0 || (ulong)(size - 1) > (ulong)(pageMask - within) || (ulong)page >= (ulong)pages.Length || taken == free.Length)
+                break;
+            int tag = free[free.Length - 1 - taken];
+            ref NvmeCommand command = ref submission[tail];
+            command.Dwords01 = (uint)(IoOpcode.Read - operation) | ((uint)tag << 16) | namespaceBits;
+            command.Prp1 = pages[page] + (ulong)within;
+            command.Prp2 = 0;
+            command.StartingLba = (ulong)bio.Sector >> (blockShift - 9);
+            command.Dword12 = (uint)(size >> blockShift) - 1;
+            trackers[tag] = new Tracker(handle.Index, false, now);
+            if (++tail == entries)
+                tail = 0;
         }
 
-        Queue(handle, tag, IoOpcode.Read - (uint)operation, map.Pages[offset >> _pageShift] + (ulong)within, 0, (ulong)sector >> (_blockShift - 9), (uint)(size >> _blockShift) - 1, false);
-        return true;
+        _tags.Took(taken);
+        _tail = tail;
+        return taken;
     }
 
     /// <summary>Takes a bio; one that fails at once ends here.</summary>

@@ -96,14 +96,18 @@ internal sealed partial class NvmeQueue : BlockQueue
     /// <inheritdoc/>
     public override int Submit(ReadOnlySpan<BioHandle> bios)
     {
-        int taken = 0;
-        while (taken < bios.Length && TrySubmit(bios[taken]))
+        int taken = SubmitSmall(bios);
+        while (taken < bios.Length && TrySubmitAny(bios[taken]))
+        {
             taken++;
+            taken += SubmitSmall(bios[taken..]);
+        }
+
         return taken;
     }
 
     /// <inheritdoc/>
-    public override bool TrySubmit(BioHandle bio) => TrySubmitSmall(bio) || TrySubmitAny(bio);
+    public override int Room => _state == QueueState.Live ? _tags.Free : 0;
 
     /// <inheritdoc/>
     public override void Commit()
@@ -123,28 +127,52 @@ internal sealed partial class NvmeQueue : BlockQueue
             return 0;
         _function.Advance();
         int consumed = 0;
+        int strays = 0;
         int head = _head;
         uint phase = _phase;
+        int entries = _entries;
+        DeviceMemory<NvmeCompletion> completions = _completion;
+        Tracker[] trackers = _tags.Trackers;
+        int[] free = _tags.FreeTags;
+        int freeCount = _tags.Free;
+        BioPool pool = _bios;
+        bool isCoherent = _isCoherent;
         while (consumed < max)
         {
             // Acquire: the device writes the phase last, so the rest of the entry and the data are read after it. The entry is the device's
             // again only when the head doorbell below has been rung.
-            uint last = Volatile.Read(ref _completion[head].Dword3);
+            uint last = Volatile.Read(ref completions[head].Dword3);
             if (((last >> 16) & 1) != phase)
                 break;
-            if (++head == _entries)
+            if (++head == entries)
             {
                 head = 0;
                 phase ^= 1;
             }
 
+            // The same as Complete, with everything at hand.
             consumed++;
-            Complete(last);
+            int tag = (int)(last & 0xFFFF);
+            Tracker tracker = tag < trackers.Length ? trackers[tag] : Tracker.Free;
+            if (!tracker.IsInFlight)
+            {
+                strays++;
+                _controller.RequestRecovery();
+                continue;
+            }
+
+            var handle = new BioHandle(tracker.Bio);
+            if (tracker.HasOwnRange | !isCoherent)
+                GiveBack(handle, tag, tracker.HasOwnRange);
+            trackers[tag] = Tracker.Free;
+            free[freeCount++] = tag;
+            int code = NvmeStatus.CodeOf(last);
+            pool.End(handle, code == 0 ? Errno.Ok : NvmeStatus.ToErrno(code));
         }
 
         _head = head;
         _phase = phase;
-
+        _tags.Returned(consumed - strays);
         if (consumed != 0)
             _function.Write32(0, _headDoorbell, (uint)_head);
         else if (_tags.InFlight != 0)

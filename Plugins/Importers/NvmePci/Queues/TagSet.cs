@@ -57,6 +57,15 @@ internal sealed class TagSet
     /// <summary>How many there are.</summary>
     internal int Count => _free.Length;
 
+    /// <summary>How many are free.</summary>
+    internal int Free => _freeCount;
+
+    /// <summary>The free tags, for loops: the last is taken first (<see cref="Took"/>), and returned tags are put behind (<see cref="Returned"/>).</summary>
+    internal int[] FreeTags => _free;
+
+    /// <summary>The trackers, for loops; places beyond the last tag are never in flight.</summary>
+    internal Tracker[] Trackers => _trackers;
+
     /// <summary>How many are taken.</summary>
     internal int InFlight => _free.Length - _freeCount;
 
@@ -75,6 +84,12 @@ internal sealed class TagSet
         tag = _free[--_freeCount];
         return true;
     }
+
+    /// <summary>Some tags at the end of <see cref="FreeTags"/> were taken.</summary>
+    internal void Took(int count) => _freeCount -= count;
+
+    /// <summary>Some tags were put behind the free ones.</summary>
+    internal void Returned(int count) => _freeCount += count;
 
     /// <summary>True when a command with this identifier is in flight.</summary>
     internal bool IsInFlight(int tag)

@@ -1,3 +1,4 @@
+using DmaBufIo.Block;
 using DmaBufIo.Devices;
 using DmaBufIo.Dma;
 using DmaBufIo.DmaBufs;
@@ -17,6 +18,10 @@ internal sealed class NvmeDmaMap : DmaMap
     {
         Table = table;
         Direction = table.Direction;
+        if ((Direction & DmaDirection.FromDevice) != 0)
+            Operations |= 1 << (int)BioOperation.Read;
+        if ((Direction & DmaDirection.ToDevice) != 0)
+            Operations |= 1 << (int)BioOperation.Write;
         Device = device;
         Pages = pages;
         _starts = starts;
@@ -33,6 +38,9 @@ internal sealed class NvmeDmaMap : DmaMap
 
     /// <summary>The accesses the controller is allowed.</summary>
     internal DmaDirection Direction { get; }
+
+    /// <summary>The same as bits by <see cref="BioOperation"/>.</summary>
+    internal int Operations { get; }
 
     /// <summary>Makes the map of a table.</summary>
     /// <param name="table">The mapping; its ranges may have any length.</param>
