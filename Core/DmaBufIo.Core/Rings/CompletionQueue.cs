@@ -11,6 +11,9 @@ internal sealed class CompletionQueue
     internal CompletionQueue(int capacity) =>
         _items = new RingCompletion[System.Numerics.BitOperations.RoundUpToPowerOf2((uint)capacity)];
 
+    /// <summary>One that has no room, of a ring that hands out no completions: no plain request is ever taken.</summary>
+    internal static CompletionQueue WithoutRoom => new(1) { _count = int.MaxValue };
+
     internal int Count => _count;
 
     [Diagnostics.HotPath]

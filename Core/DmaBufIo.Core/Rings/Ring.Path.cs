@@ -35,6 +35,7 @@ public sealed partial class Ring
         int[] free = _free;
         int freeCount = _freeCount;
         CompletionQueue ended = _ended;
+        AsyncRequest?[]? awaited = _asyncOutstanding != 0 ? _async : null;
         foreach (BioHandle bio in bios)
         {
             ref Bio data = ref pool[bio];
@@ -67,7 +68,10 @@ public sealed partial class Ring
             request.State = RequestState.Free;
             if (io.Status != Errno.Ok)
                 _context.Counters.Failed++;
-            ended.Add(request.UserData, io.Status, io.Transferred);
+            if (awaited is not null && awaited[tag] is { } waiting)
+                CompleteAwaited(tag, waiting, io);
+            else
+                ended.Add(request.UserData, io.Status, io.Transferred);
             free[freeCount++] = tag;
         }
 
@@ -104,7 +108,12 @@ public sealed partial class Ring
                 while (_preparedHead < _preparedTail)
                 {
                     if (!StartRun())
+                    {
                         StartOther(_prepared[_preparedHead++], cancellationToken);
+
+                        // It may have slept.
+                        EndCancelledPrepared();
+                    }
                 }
             }
             catch (Exception e) when (e is not OutOfMemoryException)
@@ -135,9 +144,9 @@ public sealed partial class Ring
         ref RingRequest first = ref _requests[tags[0]];
         RingOperation operation = first.Operation;
         Registration? registration = _slots[first.Slot];
-        if (operation > RingOperation.WriteFixed || registration is null || (registration.Direction & first.Direction) == 0)
+        if (operation > RingOperation.WriteFixed || registration?.Token is not { } token || (registration.Direction & first.Direction) == 0)
             return false;
-        DmaMap? map = registration.Token.TryGetMap(_context, tags.Length);
+        DmaMap? map = token.TryGetMap(_context, tags.Length);
         if (map is null)
             return false;
         int count = BindRun(tags, registration, map, first.Kind);
@@ -314,11 +323,17 @@ public sealed partial class Ring
     {
         ref RingRequest request = ref _requests[tag];
         Registration registration = request.Registration!;
-        DmaMap? map = registration.Token.TryGetMap(_context);
+        if (registration.Token is not { } token)
+        {
+            IssuePerRequest(tag, registration);
+            return;
+        }
+
+        DmaMap? map = token.TryGetMap(_context);
         if (map is null)
         {
-            Errno failed = GetMapSlow(registration.Token, out map, cancellationToken);
-            if (failed == Errno.EINTR && isRetry && cancellationToken.IsCancellationRequested)
+            Errno failed = GetMapAwaited(tag, token, out map, cancellationToken);
+            if (failed == Errno.EINTR && isRetry && cancellationToken.IsCancellationRequested && !IsCancelled(tag))
             {
                 // Not this request's wait was cancelled, but the call that took it up again on the way.
                 _parked.Add(tag);
@@ -461,7 +476,10 @@ public sealed partial class Ring
         request.State = RequestState.Free;
         if (io.Status != Errno.Ok)
             _context.Counters.Failed++;
-        _ended.Add(request.UserData, io.Status, io.Transferred);
+        if (_asyncOutstanding != 0 && _async[tag] is { } awaited)
+            CompleteAwaited(tag, awaited, io);
+        else
+            _ended.Add(request.UserData, io.Status, io.Transferred);
         _free[_freeCount++] = tag;
     }
 

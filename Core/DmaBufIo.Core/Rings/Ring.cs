@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using DmaBufIo.Block;
 using DmaBufIo.Diagnostics;
 using DmaBufIo.Dma;
@@ -46,6 +47,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     private int _preparedTail;
     private bool _roomMade;
     private long _retries;
+    private int _closing;
     private bool _disposed;
 
     /// <summary>Creates a ring with an empty table.</summary>
@@ -67,7 +69,9 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         _prepared = new int[options.Entries];
         _parked = new TagQueue(options.Entries);
         _partial = new TagQueue(options.Entries);
-        _ended = new CompletionQueue(options.Entries);
+        _ended = options.DriverThread ? CompletionQueue.WithoutRoom : new CompletionQueue(options.Entries);
+        _async = new AsyncRequest?[options.Entries];
+        _asyncPool = new AsyncRequestPool(continueElsewhere: options.DriverThread);
         _freeCount = options.Entries;
         for (int i = 0; i < options.Entries; i++)
         {
@@ -78,6 +82,10 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
 
         _context.AddPollable(this);
         SnapshotRegistry.Add(this);
+        if (!options.DriverThread)
+            return;
+        _driver = new Driver(this);
+        _driver.Start();
     }
 
     /// <summary>A name for messages.</summary>
@@ -93,7 +101,11 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     public int InFlight => _requests.Length - _freeCount - (_preparedTail - _preparedHead);
 
     /// <summary>Requests that can be prepared before some must be reaped.</summary>
-    public int Room => _freeCount - _ended.Count;
+    public int Room => _freeCount - Unreaped;
+
+    private int Unreaped => _driver is null ? _ended.Count : 0;
+
+    private bool IsClosing => Volatile.Read(ref _closing) != 0;
 
     /// <summary>Prepares a read from a file into a registered buffer.</summary>
     /// <param name="file">The file the buffer was registered with.</param>
@@ -153,11 +165,18 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     [Diagnostics.HotPath]
     public int Submit(CancellationToken cancellationToken = default)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        CheckPlain();
+        return SubmitPrepared(cancellationToken);
+    }
+
+    [Diagnostics.HotPath]
+    private int SubmitPrepared(CancellationToken cancellationToken)
+    {
         int count = _preparedTail - _preparedHead;
         _context.Enter();
         try
         {
+            EndCancelled();
             if (_parked.Count != 0)
                 RetryParked(cancellationToken);
             StartPrepared(cancellationToken);
@@ -185,28 +204,42 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     [Diagnostics.HotPath]
     public int Reap(Span<RingCompletion> completions, int minimum, CancellationToken cancellationToken = default)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        CheckPlain();
+        return ReapEnded(completions, minimum, cancellationToken);
+    }
+
+    [Diagnostics.HotPath]
+    private int ReapEnded(Span<RingCompletion> completions, int minimum, CancellationToken cancellationToken)
+    {
         int reaped = 0;
         int idleRounds = 0;
         while (true)
         {
             int progress;
+            int left;
             _context.EnterToReap();
             _context.CountReap();
             try
             {
                 progress = PollFiles();
+                EndCancelled();
                 if (_parked.Count != 0 && (_roomMade || _parked.Count == InFlight))
                     RetryParked(cancellationToken);
                 Commit();
-                reaped += TakeEnded(completions[reaped..]);
+                if (_driver is null)
+                    reaped += TakeEnded(completions[reaped..]);
+                TakeEndedAsync();
+                left = InFlight + Unreaped;
             }
             finally
             {
                 _context.Leave();
             }
 
-            if (reaped >= minimum || reaped == completions.Length || InFlight + _ended.Count == 0 || cancellationToken.IsCancellationRequested)
+            RunContinuations();
+
+            // One of them may have disposed the ring.
+            if (_disposed || reaped >= minimum || reaped == completions.Length || left == 0 || cancellationToken.IsCancellationRequested)
                 return reaped;
             idleRounds = progress == 0 ? idleRounds + 1 : 0;
             Idle(idleRounds);
@@ -216,15 +249,30 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <inheritdoc/>
     public override string ToString() => Name;
 
-    /// <summary>Waits until every request has ended, then closes: registrations are removed, files put. Not while holding a reservation lock.</summary>
+    /// <summary>
+    /// Waits until every request has ended, then closes: registrations are removed, files put. Awaited requests end as they do, and their
+    /// continuations run; awaited requests that those make are refused (<see cref="ObjectDisposedException"/>), plain ones end unseen; what
+    /// a continuation throws comes out here, and the ring stays open. A driver thread is ended. Not while holding a reservation lock.
+    /// Idempotent; may be called by a continuation.
+    /// </summary>
     public void Dispose()
     {
-        if (_disposed)
+        if (Interlocked.Exchange(ref _closing, 1) != 0)
             return;
-        Span<RingCompletion> completions = stackalloc RingCompletion[64];
-        Submit();
-        while (InFlight + _ended.Count > 0)
-            Reap(completions, 1);
+        bool drained = false;
+        try
+        {
+            _driver?.Stop();
+            Drain();
+            drained = true;
+        }
+        finally
+        {
+            // A continuation threw: the ring is as it was, and may be closed again.
+            if (!drained)
+                Volatile.Write(ref _closing, 0);
+        }
+
         for (int slot = 0; slot < _slots.Length; slot++)
         {
             if (_slots[slot] is not null)
@@ -255,6 +303,14 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         int left = _freeCount - 1;
         if (left < _ended.Count)
             return Refuse();
+        Prepare(left, operation, file, slot, bufferOffset, length, fileOffset, userData);
+        return true;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    [Diagnostics.HotPath]
+    private int Prepare(int left, RingOperation operation, IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData)
+    {
         _freeCount = left;
         int tag = _free[left];
         ref RingRequest request = ref _requests[tag];
@@ -269,7 +325,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         if (!ReferenceEquals(request.File, file))
             request.File = file;
         _prepared[_preparedTail++] = tag;
-        return true;
+        return tag;
     }
 
     [Diagnostics.HotPath]
@@ -284,8 +340,21 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private bool Refuse()
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        CheckPlain();
         return false;
+    }
+
+    private void Drain()
+    {
+        Span<RingCompletion> completions = stackalloc RingCompletion[64];
+        do
+        {
+            SubmitPrepared(CancellationToken.None);
+            while (InFlight + Unreaped + _asyncOutstanding > 0)
+                ReapEnded(completions, 1, CancellationToken.None);
+            RunContinuations();
+        }
+        while (_preparedTail != _preparedHead);
     }
 
     [Diagnostics.HotPath]

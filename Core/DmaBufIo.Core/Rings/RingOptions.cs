@@ -22,6 +22,14 @@ public sealed record RingOptions
 
     /// <summary>True: a request that would have to wait for a new map completes with <c>EAGAIN</c> instead (T7, R4).</summary>
     public bool NoWait { get; init; }
+
+    /// <summary>
+    /// True: the ring has a thread of its own that submits and reaps, for an application that only awaits. Then the awaitable calls,
+    /// registering and removing may come from any thread, continuations run on the thread pool, and the plain requests, <c>Submit</c>,
+    /// <c>Reap</c> and <c>Drive</c> are refused (<see cref="InvalidOperationException"/>). The thread polls while requests are outstanding,
+    /// for a moment longer, and then sleeps until one comes.
+    /// </summary>
+    public bool DriverThread { get; init; }
 }
 
 /// <summary>How a request ended.</summary>

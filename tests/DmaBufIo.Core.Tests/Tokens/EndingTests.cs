@@ -45,7 +45,7 @@ public sealed class EndingTests
         stage.Ring.Submit(TestContext.Current.CancellationToken);
         if (killed)
             stage.Device.Device.KillMaps();
-        DmaBufToken token = stage.Ring.RemoveBuffer(0);
+        DmaBufToken token = stage.Ring.RemoveBuffer(0).Token!;
         using var limit = new CancellationTokenSource(Actor.Limit);
         Assert.Equal(Errno.Ok, token.WaitReleased(limit.Token));
         Assert.Equal(Errno.Ok, Assert.Single(stage.Reap(1)).Status);

@@ -1,0 +1,50 @@
+using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
+using DmaBufIo.Files;
+using DmaBufIo.Iov;
+using DmaBufIo.Memory;
+using DmaBufIo.Sync;
+using DmaBufIo.Tokens;
+
+namespace DmaBufIo.Rings;
+
+/// <content>Registrations that are mapped per request (<see cref="BufferMapping.PerRequest"/>): the same way through the ring, with pages
+/// in place of a map.</content>
+public sealed partial class Ring
+{
+    private Registration RegisterPerRequest(int slot, BufferRegistration registration, IoFile file, DmaBuf buffer)
+    {
+        file.CheckRegistration(registration.Direction);
+        BufferBacking backing = buffer.Describe();
+        if (backing.CanMove)
+            throw NotPerRequest(slot, $"{buffer.Name} may move, and pages that are mapped for one request cannot be revoked");
+        if (backing.Ranges.Count == 0)
+            throw NotPerRequest(slot, $"{buffer.Name} is {backing.Kind} and its exporter names no memory that a device could be given");
+        var memory = new MemoryLayout(backing.Ranges);
+        if (memory.Length != buffer.Size)
+            throw NotPerRequest(slot, $"the exporter of {buffer.Name} names {memory.Length} of its {buffer.Size} bytes");
+        WorkQueue workers = _options.Tokens.Workers ?? TokenWorkers.Queue;
+        return new Registration(buffer, memory, registration.Direction, OpenFile(file), workers, registration.Tag);
+    }
+
+    /// <summary>
+    /// There is no map and no reference: nothing is held while the request is parked, and the driver unmaps before it ends.
+    /// </summary>
+    private void IssuePerRequest(int tag, Registration registration)
+    {
+        ref RingRequest request = ref _requests[tag];
+        MemoryLayout memory = registration.Memory!;
+
+        // Nothing of it was issued: the iterator of a range stands at its start.
+        ref IovIter iter = ref _ios[tag].Iter;
+        iter = request.IsVector
+            ? IovIter.ForMemoryRanges(memory, _ranges[tag], request.Direction)
+            : IovIter.ForMemory(memory, iter.Offset, iter.Count, request.Direction);
+        registration.RingFile.IsTouched = true;
+        request.State = RequestState.Issued;
+        Settle(tag, GiveToFile(tag));
+    }
+
+    private DmaBufIoException NotPerRequest(int slot, string problem) =>
+        Refused(Errno.EOPNOTSUPP, slot, $"the buffer cannot be mapped per request: {problem}", "Register it premapped");
+}
