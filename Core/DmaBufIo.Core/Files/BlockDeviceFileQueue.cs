@@ -73,6 +73,8 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
     public override int Poll(int max) => _queue.Poll(max);
 
+    public override bool TryEnableInterrupts(Action handler) => _queue.TryEnableInterrupts(handler);
+
     public override void Dispose() => _queue.Dispose();
 
     private Errno Check(in IoRequest request, in IovIter iter)

@@ -123,7 +123,7 @@ public sealed partial class Ring
         file.Get();
         try
         {
-            var opened = new RingFile(file, file.OpenQueue(_context, _bios, _options.Entries));
+            var opened = new RingFile(file, OpenQueue(file));
 
             // A visitor may be going through the list.
             _context.Enter();
@@ -134,6 +134,21 @@ public sealed partial class Ring
         catch
         {
             file.Put();
+            throw;
+        }
+    }
+
+    private FileQueue OpenQueue(IoFile file)
+    {
+        FileQueue queue = file.OpenQueue(_context, _bios, _options.Entries);
+        try
+        {
+            ConnectInterrupts(file, queue);
+            return queue;
+        }
+        catch
+        {
+            queue.Dispose();
             throw;
         }
     }

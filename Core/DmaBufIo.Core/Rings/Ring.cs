@@ -9,7 +9,7 @@ namespace DmaBufIo.Rings;
 
 /// <summary>
 /// The application's way in: a table of registered buffers, requests prepared one by one and submitted in batches, completions reaped in batches.
-/// Polled: devices are looked at when the ring's thread submits or reaps.
+/// Devices are looked at when the ring's thread submits or reaps; between looks it polls or sleeps, as <see cref="RingOptions.Completion"/> says.
 /// </summary>
 /// <remarks>
 /// Used by one thread at a time. Another thread that drains a map may borrow it (T14, see <see cref="IoContext"/>): then completions are taken from the
@@ -186,7 +186,8 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
             if (reaped >= minimum || reaped == completions.Length || InFlight + _ended.Count == 0 || cancellationToken.IsCancellationRequested)
                 return reaped;
             idleRounds = progress == 0 ? idleRounds + 1 : 0;
-            Idle(idleRounds);
+            if (_wake is null || !TrySleep(idleRounds, cancellationToken))
+                Idle(idleRounds);
         }
     }
 

@@ -22,6 +22,23 @@ public sealed record RingOptions
 
     /// <summary>True: a request that would have to wait for a new map completes with <c>EAGAIN</c> instead (T7, R4).</summary>
     public bool NoWait { get; init; }
+
+    /// <summary>How it learns of completions.</summary>
+    public CompletionMode Completion { get; init; }
+
+    /// <summary>
+    /// With <see cref="CompletionMode.Interrupts"/>: the longest sleep before the devices are looked at again, so that one that has gone silent is noticed. Completions never wait for it.
+    /// Positive, or <see cref="Timeout.InfiniteTimeSpan"/>.
+    /// </summary>
+    /// <exception cref="Errors.DmaBufIoException">Not positive (<c>EINVAL</c>).</exception>
+    public TimeSpan HealthCheckInterval
+    {
+        get;
+        init => field = value > TimeSpan.Zero || value == Timeout.InfiniteTimeSpan
+            ? value
+            : throw new Errors.DmaBufIoException(Errors.Errno.EINVAL, "Rings", nameof(HealthCheckInterval), $"{value} is not positive", "Give a positive time, or Timeout.InfiniteTimeSpan");
+    }
+    = TimeSpan.FromMilliseconds(100);
 }
 
 /// <summary>How a request ended.</summary>
