@@ -34,6 +34,13 @@ public abstract class DmaPort
     /// <param name="mover">Moves one piece; must not block on anything that needs host software to proceed.</param>
     /// <returns><c>Ok</c>, <c>EFAULT</c> on a translation fault, or what the mover answered first.</returns>
     public abstract Errno Transfer(ulong address, long length, DmaDirection direction, IDmaMover mover);
+
+    /// <summary>Opens a window to memory that the device will use again and again. A port whose memory is elsewhere (another process) has none.</summary>
+    /// <param name="address">First device address.</param>
+    /// <param name="length">Bytes; within one mapping.</param>
+    /// <param name="direction">The accesses the device will make.</param>
+    /// <returns>The window; null when there is no such thing here, or when the addresses are not one live mapping that permits the accesses (recorded as a fault).</returns>
+    public virtual DmaWindow? OpenWindow(ulong address, int length, DmaDirection direction) => null;
 }
 
 /// <summary>Moves the pieces of one DMA; see <see cref="DmaPort.Transfer"/>.</summary>

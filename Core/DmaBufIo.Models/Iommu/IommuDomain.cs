@@ -16,6 +16,8 @@ internal abstract class IommuDomain
     // A run fits a span and stays page aligned; only buffers of more than 1 GiB meet the limit.
     protected const long MaxRun = 1 << 30;
 
+    private readonly List<ModelDmaWindow> _windows = [];
+
     protected IommuDomain(ModelIommu owner, string deviceName, PhysicalMemory memory)
     {
         Owner = owner;
@@ -73,6 +75,33 @@ internal abstract class IommuDomain
             translation = Translation.Refused(AccessProblem.BeyondAddressWidth, null);
         else
             TranslateWithin(address, Math.Min(length, MaxRun), access, out translation);
+    }
+
+    /// <summary>A window was opened; it ends with its mapping. Gate held.</summary>
+    public void AddWindow(ModelDmaWindow window) => _windows.Add(window);
+
+    /// <summary>A device closes a window.</summary>
+    public void CloseWindow(ModelDmaWindow window)
+    {
+        using (Gate.EnterAsDevice())
+            _windows.Remove(window);
+    }
+
+    /// <summary>Ends the windows to a mapping, in every mode, and waits until the device is outside of them. Gate held.</summary>
+    /// <param name="record">The mapping, which has ended; null for all.</param>
+    public void EndWindows(MappingRecord? record)
+    {
+        if (_windows.Count == 0)
+            return;
+        List<ModelDmaWindow> ended = _windows.FindAll(w => record is null || w.IsOf(record));
+        if (ended.Count == 0)
+            return;
+        foreach (ModelDmaWindow window in ended)
+            window.Revoke();
+        Interlocked.MemoryBarrierProcessWide();
+        foreach (ModelDmaWindow window in ended)
+            window.WaitOutside();
+        _windows.RemoveAll(ended.Contains);
     }
 
     protected abstract void TranslateWithin(ulong address, long length, DmaDirection access, out Translation translation);

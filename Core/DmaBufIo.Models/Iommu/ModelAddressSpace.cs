@@ -50,6 +50,7 @@ internal sealed class ModelAddressSpace : DmaAddressSpace
                     range.Memory);
             }
 
+            Domain.EndWindows(record);
             Domain.Revoke(record);
             Domain.Counters.Unmaps++;
         }

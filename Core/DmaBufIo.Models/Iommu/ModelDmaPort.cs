@@ -47,6 +47,26 @@ internal sealed class ModelDmaPort : DmaPort
         return Perform(address, length, direction, ref move);
     }
 
+    public override DmaWindow? OpenWindow(ulong address, int length, DmaDirection direction)
+    {
+        if (length <= 0 || direction == DmaDirection.None)
+            return null;
+        using (_domain.Gate.EnterAsDevice())
+        {
+            _domain.Translate(address, length, direction, out Translation run);
+            if (run.Problem != AccessProblem.None || run.Length < length)
+            {
+                AccessProblem problem = run.Problem.IsServed() ? AccessProblem.NotMapped : run.Problem;
+                Refuse(problem, address, length, direction, run.Record, run.Region?.Name);
+                return null;
+            }
+
+            var window = new ModelDmaWindow(_domain, _log, run, address, length, direction);
+            _domain.AddWindow(window);
+            return window;
+        }
+    }
+
     private Errno Perform<TMove>(ulong address, long length, DmaDirection direction, ref TMove move)
         where TMove : struct, IPieceMove, allows ref struct
     {

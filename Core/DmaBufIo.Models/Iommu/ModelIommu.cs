@@ -155,6 +155,7 @@ public sealed class ModelIommu : IDmaFabric, IDisposable
             if (domain.IsRemoved)
                 return;
             domain.IsRemoved = true;
+            domain.EndWindows(null);
             left = domain.Shadow.Abandon();
             domain.Clear();
         }

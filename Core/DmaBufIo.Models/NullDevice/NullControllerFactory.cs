@@ -1,0 +1,49 @@
+using DmaBufIo.Dma;
+using DmaBufIo.Errors;
+using DmaBufIo.Pci;
+using DmaBufIo.Plugins;
+
+namespace DmaBufIo.Models.NullDevice;
+
+/// <summary>The word <c>null:SIZE[,lba=4096,…]</c>: a controller that completes commands and moves nothing.</summary>
+/// <param name="fabric">Where its functions get their address spaces.</param>
+public sealed class NullControllerFactory(IDmaFabric fabric) : IPciFunctionFactory
+{
+    private int _count;
+
+    /// <summary>The options of the word.</summary>
+    public static IReadOnlyList<PluginOption> Options { get; } =
+    [
+        new("lba", "512 or 4096", "512", "Bytes of a logical block"),
+        new("entries", "2 to 65536", "1024", "Most entries of a queue"),
+        new("queues", "1 to 2047", "64", "Most pairs of I/O queues"),
+    ];
+
+    /// <inheritdoc/>
+    public string Word => "null";
+
+    /// <inheritdoc/>
+    public PciFunction Create(DeviceExpression expression, bool readOnly)
+    {
+        expression.AllowOnly([.. Options.Select(static o => o.Name)]);
+        if (string.IsNullOrEmpty(expression.Text) || !DeviceExpression.TryParseSize(expression.Text, out long size))
+            throw expression.Broken(expression.Position, "'null' needs a size", "Write for example null:1G");
+        if (expression.Members.Count != 0)
+            throw expression.Broken(expression.Members[0].Position, "'null' takes no members", "Write null:SIZE; sets of devices have words of their own");
+        return new NullController(
+            new NullControllerOptions
+            {
+                Name = $"null:{expression.Text}#{Interlocked.Increment(ref _count)}",
+                SizeBytes = size,
+                LbaSize = Number(expression, "lba", 512),
+                MaxQueueEntries = Number(expression, "entries", 1024),
+                MaxQueues = Number(expression, "queues", 64),
+            },
+            fabric);
+    }
+
+    private static int Number(DeviceExpression expression, string name, int fallback) =>
+        expression.Size(name, fallback) is var value && value <= int.MaxValue
+            ? (int)value
+            : throw expression.Broken(expression.Options[name].Position, $"{value} is too large", "Write a smaller number");
+}
