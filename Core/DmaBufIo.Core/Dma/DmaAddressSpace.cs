@@ -7,7 +7,14 @@ namespace DmaBufIo.Dma;
 /// The addresses under which one device sees memory: a modelled IOMMU domain, a VFIO container, a vfio-user connection.
 /// A device reaches memory only through the ranges mapped here.
 /// </summary>
-/// <remarks>Map and unmap may sleep and may be called from any thread; they are not called in completion context.</remarks>
+/// <remarks>
+/// Map and unmap may be called from any thread. For premapped buffers, queues and lists they are called where a thread may sleep. For page-backed bios
+/// (mapping per request) they are part of the request, on its way to the device and on its way back, where a thread may not sleep
+/// (<see cref="Sync.NoSleepContext"/>): there they may take a short lock, enter the kernel, or wait for the IOMMU to acknowledge an invalidation, all of which end by
+/// themselves. They must not wait for a reservation lock, a fence, another request or anything else that needs the calling context to go on (T15).
+/// A space that can keep to this only by refusing refuses with <c>EOPNOTSUPP</c>. The alternative, handing each unmapping to a worker, would let a request
+/// complete while the device can still reach its memory, and would make the comparison with premapped buffers one of thread switches.
+/// </remarks>
 public abstract class DmaAddressSpace
 {
     /// <summary>The device or domain this space belongs to, for messages.</summary>

@@ -93,6 +93,15 @@ public sealed class DmaBuf
     /// <exception cref="DmaBufIoException">A closed descriptor (<c>EBADF</c>), or one that is no dma-buf (<c>EINVAL</c>) (R1).</exception>
     public static DmaBuf FromDescriptor(SafeHandle descriptor) => DmaBufTable.Find(descriptor);
 
+    /// <summary>
+    /// The buffer that stands for memory of the application's own: it never moves and covers the whole region. The same region answers the same buffer
+    /// for as long as anyone holds a reference on it, so that users of one device share its attachment.
+    /// </summary>
+    /// <param name="memory">The region. Stays the caller's, and stays allocated until the last reference on the buffer is dropped.</param>
+    /// <returns>The buffer with one more reference, which the caller drops by <see cref="Put"/>.</returns>
+    /// <exception cref="DmaBufIoException">The region was disposed (<c>EBADF</c>).</exception>
+    public static DmaBuf FromMemory(Memory.MemoryRegion memory) => HostMemoryExporter.Export(memory);
+
     /// <summary>Takes a reference.</summary>
     /// <exception cref="DmaBufIoException">The buffer was freed (<c>EBADF</c>).</exception>
     public void Get()

@@ -22,6 +22,9 @@ public sealed class BlockDeviceFile : IoFile
     public override long Size => Device.Capacity;
 
     /// <inheritdoc/>
+    public override bool IsRemoved => Device.IsRemoved;
+
+    /// <inheritdoc/>
     public override FileQueue OpenQueue(IoContext context, BioPool bios, int depth) =>
         new BlockDeviceFileQueue(this, bios, Device.OpenQueue(context, bios, depth));
 

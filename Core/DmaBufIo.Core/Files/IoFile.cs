@@ -85,6 +85,9 @@ public abstract class IoFile : ITokenOwner
             throw new InvalidOperationException($"A reference of file {Name} was dropped twice.");
     }
 
+    /// <summary>True once the device under the file is gone: registrations are refused with <c>ENODEV</c> (T11). A file that stands on several answers for all of them.</summary>
+    public virtual bool IsRemoved => false;
+
     /// <summary>Registers a buffer with the file (T1, T2, B5).</summary>
     /// <param name="buffer">The buffer.</param>
     /// <param name="direction">The transfers.</param>
@@ -93,9 +96,18 @@ public abstract class IoFile : ITokenOwner
     /// <exception cref="DmaBufIoException">Not opened for direct I/O (<c>EINVAL</c>), no token operation (<c>EOPNOTSUPP</c>), the device is gone (<c>ENODEV</c>), or the driver refuses.</exception>
     public DmaBufToken OpenToken(DmaBuf buffer, DmaDirection direction, TokenOptions? options = null)
     {
-        if (!Flags.HasFlag(OpenFlags.Direct))
-            throw new DmaBufIoException(Errno.EINVAL, "Files", Name, "the file is opened for buffered I/O and cannot take a registered buffer", "Open it with OpenFlags.Direct", rule: "B5");
+        CheckDirect();
         return DmaBufToken.Create(this, buffer, direction, options ?? TokenOptions.Default, CreateToken);
+    }
+
+    /// <summary>What <see cref="OpenToken"/> checks, for a registration that needs no token because each of its requests is mapped for itself.</summary>
+    internal void CheckRegistration(DmaDirection direction)
+    {
+        CheckDirect();
+        if (direction is not (DmaDirection.ToDevice or DmaDirection.FromDevice or DmaDirection.Bidirectional))
+            throw new DmaBufIoException(Errno.EINVAL, "Files", Name, $"'{direction}' is no direction of a registration", "Register to device, from device, or both", rule: "T1");
+        if (IsRemoved)
+            throw new DmaBufIoException(Errno.ENODEV, "Files", Name, "the device was removed", "Register the buffer with another device", rule: "T11");
     }
 
     /// <summary>Opens the file's queue for a context. May sleep.</summary>
@@ -114,6 +126,12 @@ public abstract class IoFile : ITokenOwner
     /// <summary>The last reference is gone.</summary>
     protected virtual void Close()
     {
+    }
+
+    private void CheckDirect()
+    {
+        if (!Flags.HasFlag(OpenFlags.Direct))
+            throw new DmaBufIoException(Errno.EINVAL, "Files", Name, "the file is opened for buffered I/O and cannot take a registered buffer", "Open it with OpenFlags.Direct", rule: "B5");
     }
 }
 

@@ -15,7 +15,7 @@ namespace DmaBufIo.Iov;
 public struct IovIter
 {
     private readonly object? _source;
-    private readonly ReadOnlyMemory<BufferRange> _ranges; // of a vector over a map; here, so that a request allocates nothing
+    private readonly ReadOnlyMemory<BufferRange> _ranges; // of a vector over a map or a layout; here, so that a request allocates nothing
     private int _segment;
 
     private IovIter(IovKind kind, DmaDirection direction, object? source, long offset, long count, ReadOnlyMemory<BufferRange> ranges = default)
@@ -95,6 +95,28 @@ public struct IovIter
         return iter;
     }
 
+    /// <summary>A part of a registration's memory, piece by piece. Allocates nothing.</summary>
+    /// <param name="memory">The memory.</param>
+    /// <param name="offset">First byte in it. <see cref="Offset"/> counts from the start of the memory, not of the piece.</param>
+    /// <param name="count">Bytes; within the memory.</param>
+    /// <param name="direction">Read or write.</param>
+    public static IovIter ForMemory(MemoryLayout memory, long offset, long count, DmaDirection direction) =>
+        new(IovKind.BioVec, direction, memory, offset, count);
+
+    /// <summary>Several parts of a registration's memory (I6), each piece by piece. Allocates nothing.</summary>
+    /// <param name="memory">The memory.</param>
+    /// <param name="ranges">The parts in order, within the memory; not copied, left alone until the request has ended.</param>
+    /// <param name="direction">Read or write.</param>
+    public static IovIter ForMemoryRanges(MemoryLayout memory, ReadOnlyMemory<BufferRange> ranges, DmaDirection direction)
+    {
+        long count = 0;
+        foreach (BufferRange range in ranges.Span)
+            count += range.Length;
+        var iter = new IovIter(IovKind.BioVec, direction, memory, 0, count, ranges);
+        iter.SkipEmpty();
+        return iter;
+    }
+
     /// <summary>Takes <paramref name="count"/> bytes and keeps nothing.</summary>
     /// <param name="count">Bytes.</param>
     public static IovIter ForDiscard(long count) => new(IovKind.Discard, DmaDirection.FromDevice, null, 0, count);
@@ -110,8 +132,7 @@ public struct IovIter
         {
             if (Kind != IovKind.DmaBufMapVec)
                 return new BufferRange(Offset, Count);
-            BufferRange range = _ranges.Span[_segment];
-            return new BufferRange(range.Offset + Offset, Math.Min(Count, range.Length - Offset));
+            return RangeFromHere();
         }
     }
 
@@ -120,6 +141,12 @@ public struct IovIter
     {
         get
         {
+            if (_source is MemoryLayout memory)
+            {
+                BufferRange here = _ranges.IsEmpty ? new BufferRange(Offset, Count) : RangeFromHere();
+                return memory.At(here.Offset, here.Length);
+            }
+
             MemoryRange range = ((MemoryRange[])_source!)[_segment];
             return new MemoryRange(range.Region, range.Offset + Offset, Math.Min(Count, range.Length - Offset));
         }
@@ -291,7 +318,7 @@ public struct IovIter
 
     private readonly Span<byte> CpuPiece()
     {
-        if (_source is MemoryRange[])
+        if (Kind == IovKind.BioVec)
         {
             MemoryRange memory = CurrentMemory;
             return memory.Region.Span(memory.Offset, (int)Math.Min(memory.Length, int.MaxValue));
@@ -301,9 +328,16 @@ public struct IovIter
         return segment.Length <= Count ? segment : segment[..(int)Count];
     }
 
+    private readonly BufferRange RangeFromHere()
+    {
+        BufferRange range = _ranges.Span[_segment];
+        return new BufferRange(range.Offset + Offset, Math.Min(Count, range.Length - Offset));
+    }
+
     private readonly long SegmentLength(int segment) => _source switch
     {
         DmaMap => _ranges.Span[segment].Length,
+        MemoryLayout memory => _ranges.IsEmpty ? memory.Length : _ranges.Span[segment].Length,
         MemoryRange[] ranges => ranges[segment].Length,
         _ => ((Memory<byte>[])_source!)[segment].Length,
     };

@@ -1,28 +1,84 @@
+using DmaBufIo.Dma;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Files;
+using DmaBufIo.Memory;
+using DmaBufIo.Sync;
 using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Rings;
 
 /// <summary>One filled slot of a ring's table, and what in-flight requests keep of it after it was emptied (R6). Used by the ring's current owner only.</summary>
-internal sealed class Registration(DmaBufToken token, IoFile file, RingFile ringFile, ulong tag)
+internal sealed class Registration
 {
-    internal DmaBufToken Token { get; } = token;
+    private readonly ReleaseItem? _release;
 
-    internal IoFile File { get; } = file;
+    /// <summary>Premapped: through a token, which holds the buffer.</summary>
+    internal Registration(DmaBufToken token, RingFile ringFile, ulong tag)
+        : this(token.Buffer.Size, token.Direction, ringFile, tag) => Token = token;
 
-    internal RingFile RingFile { get; } = ringFile;
+    /// <summary>Mapped per request: takes a reference on the buffer.</summary>
+    internal Registration(DmaBuf buffer, MemoryLayout memory, DmaDirection direction, RingFile ringFile, WorkQueue workers, ulong tag)
+        : this(buffer.Size, direction, ringFile, tag)
+    {
+        buffer.Get();
+        Memory = memory;
+        _release = new ReleaseItem(buffer, workers);
+    }
 
-    internal DmaBuf Buffer => Token.Buffer;
+    private Registration(long size, DmaDirection direction, RingFile ringFile, ulong tag)
+    {
+        File = ringFile.File;
+        RingFile = ringFile;
+        Size = size;
+        Direction = direction;
+        Tag = tag;
+    }
 
-    internal long Size { get; } = token.Buffer.Size;
+    /// <summary>Premapped: the token. Else null.</summary>
+    internal DmaBufToken? Token { get; }
 
-    internal ulong Tag { get; } = tag;
+    /// <summary>Mapped per request: the buffer's memory. Else null.</summary>
+    internal MemoryLayout? Memory { get; }
+
+    internal IoFile File { get; }
+
+    internal RingFile RingFile { get; }
+
+    internal DmaDirection Direction { get; }
+
+    internal long Size { get; }
+
+    internal ulong Tag { get; }
+
+    /// <summary>Set once nothing of a registration without a token is left; null for one with a token.</summary>
+    internal Completion? Released => _release?.Done;
 
     /// <summary>Requests that were accepted for it and have not ended, also those that are parked without a map.</summary>
     internal int InFlight { get; set; }
 
     internal bool IsRemoved { get; set; }
+
+    /// <summary>The last request of a removed registration has ended; this may be completion context, so workers do the rest (T10).</summary>
+    internal void Release()
+    {
+        if (_release is null)
+            Token!.Release();
+        else
+            _release.Workers.Queue(_release);
+    }
+
+    private sealed class ReleaseItem(DmaBuf buffer, WorkQueue workers) : WorkItem
+    {
+        internal WorkQueue Workers { get; } = workers;
+
+        internal Completion Done { get; } = new();
+
+        protected internal override void Run()
+        {
+            buffer.Put();
+            Done.Complete();
+        }
+    }
 }
 
 /// <summary>A file in use by a ring: the reference on it and its queue.</summary>

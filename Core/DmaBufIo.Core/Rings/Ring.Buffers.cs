@@ -12,8 +12,9 @@ public sealed partial class Ring
     /// <param name="slot">0 to the table's size - 1.</param>
     /// <param name="registration">Buffer, file, direction.</param>
     /// <exception cref="DmaBufIoException">
-    /// No table (<c>ENXIO</c>); slot outside the table, address, length or reserved given, a descriptor that is no dma-buf, a file opened for buffered I/O
-    /// (<c>EINVAL</c>); no buffer or file given or one that was closed (<c>EBADF</c>); a file without the token operation (<c>EOPNOTSUPP</c>); the device is gone (<c>ENODEV</c>) (R1).
+    /// No table (<c>ENXIO</c>); slot outside the table, address, length or reserved given, more than one of buffer, descriptor and memory, an unknown mapping, a descriptor
+    /// that is no dma-buf, a file opened for buffered I/O (<c>EINVAL</c>); no buffer or file given or one that was closed (<c>EBADF</c>); a file without the token operation,
+    /// or a buffer that moves or does not say what it is made of, to be mapped per request (<c>EOPNOTSUPP</c>); the device is gone (<c>ENODEV</c>) (R1).
     /// </exception>
     public void RegisterBuffer(int slot, BufferRegistration registration)
     {
@@ -21,12 +22,20 @@ public sealed partial class Ring
         CheckSlot(slot);
         if (registration.Address != 0 || registration.Length != 0 || registration.Reserved != 0)
             throw Refused(Errno.EINVAL, slot, "address, length and reserved fields must be 0: the whole buffer is registered and requests give offsets into it", "Leave them out");
+        if (!Enum.IsDefined(registration.Mapping))
+            throw Refused(Errno.EINVAL, slot, $"'{registration.Mapping}' is no way of mapping", "Give Premapped or PerRequest");
         IoFile file = registration.File ?? throw Refused(Errno.EBADF, slot, "no target file was given", "Give the file whose requests will use the buffer");
         if (file.IsClosed)
             throw Refused(Errno.EBADF, slot, $"the target file {file.Name} was closed", "Open it again");
         DmaBuf buffer = TakeBuffer(slot, registration);
         try
         {
+            if (registration.Mapping == BufferMapping.PerRequest)
+            {
+                Replace(slot, RegisterPerRequest(slot, registration, file, buffer));
+                return;
+            }
+
             DmaBufToken token = file.OpenToken(buffer, registration.Direction, _options.Tokens);
             RingFile ringFile;
             try
@@ -39,31 +48,36 @@ public sealed partial class Ring
                 throw;
             }
 
-            Replace(slot, new Registration(token, file, ringFile, registration.Tag));
+            Replace(slot, new Registration(token, ringFile, registration.Tag));
         }
         finally
         {
-            // The token has a reference of its own by now.
+            // The token, or the registration without one, has a reference of its own by now.
             buffer.Put();
         }
     }
 
     /// <summary>Empties a slot and returns at once. Requests in flight keep the old registration until they end; new ones get <c>EFAULT</c> (R6).</summary>
     /// <param name="slot">The slot.</param>
-    /// <returns>The token, whose release can be waited for.</returns>
+    /// <returns>The registration, whose release can be waited for.</returns>
     /// <exception cref="DmaBufIoException">No table (<c>ENXIO</c>), outside the table (<c>EINVAL</c>), or empty (<c>ENXIO</c>).</exception>
-    public DmaBufToken RemoveBuffer(int slot)
+    public RemovedBuffer RemoveBuffer(int slot)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         CheckSlot(slot);
         Registration old = _slots[slot] ?? throw Refused(Errno.ENXIO, slot, "the slot is empty", "Remove a slot that is filled");
         Replace(slot, null);
-        return old.Token;
+        return new RemovedBuffer(old, _context);
     }
 
     /// <summary>The token of a filled slot, or null.</summary>
     /// <param name="slot">The slot.</param>
     public DmaBufToken? TokenAt(int slot) => (uint)slot < (uint)_slots.Length ? _slots[slot]?.Token : null;
+
+    /// <summary>How the buffer of a filled slot is mapped; null when the slot is empty or outside the table.</summary>
+    /// <param name="slot">The slot.</param>
+    public BufferMapping? MappingAt(int slot) =>
+        (uint)slot >= (uint)_slots.Length || _slots[slot] is not { } filled ? null : filled.Token is null ? BufferMapping.PerRequest : BufferMapping.Premapped;
 
     /// <summary>Makes a file usable in requests without a buffer (flush). Files of registered buffers are usable already.</summary>
     /// <param name="file">The file; the ring takes a reference until it is disposed.</param>
@@ -96,24 +110,27 @@ public sealed partial class Ring
     /// <summary>The last request of a removed registration has ended; it may be running in completion context, so workers do the rest (T10).</summary>
     private void Finish(Registration registration)
     {
-        registration.Token.Release();
+        registration.Release();
         if (registration.Tag != 0)
             _endedTags.Enqueue(registration.Tag);
     }
 
     private DmaBuf TakeBuffer(int slot, BufferRegistration registration)
     {
+        int given = (registration.Buffer is null ? 0 : 1) + (registration.Descriptor is null ? 0 : 1) + (registration.Memory is null ? 0 : 1);
+        if (given > 1)
+            throw Refused(Errno.EINVAL, slot, "more than one of a buffer, a descriptor and memory were given", "Give one of the three");
         if (registration.Buffer is { } buffer)
         {
-            if (registration.Descriptor is not null)
-                throw Refused(Errno.EINVAL, slot, "both a buffer and a descriptor were given", "Give one of the two");
             buffer.Get();
             return buffer;
         }
 
+        if (registration.Memory is { } memory)
+            return DmaBuf.FromMemory(memory);
         return registration.Descriptor is { } descriptor
             ? DmaBuf.FromDescriptor(descriptor)
-            : throw Refused(Errno.EBADF, slot, "no buffer was given", "Give a buffer or a descriptor that stands for one");
+            : throw Refused(Errno.EBADF, slot, "no buffer was given", "Give a buffer, a descriptor that stands for one, or memory of your own");
     }
 
     private RingFile OpenFile(IoFile file)

@@ -89,7 +89,7 @@ public sealed partial class Ring
 
         if (!ReferenceEquals(registration.File, request.File))
             return Errno.EBADF; // T13
-        if ((registration.Token.Direction & request.Direction) == 0)
+        if ((registration.Direction & request.Direction) == 0)
             return Errno.EACCES; // T1
         request.Registration = registration;
         request.RingFile = registration.RingFile;
@@ -125,10 +125,17 @@ public sealed partial class Ring
             return;
         }
 
-        DmaMap? map = request.Registration!.Token.TryGetMap(_context);
+        DmaBufToken? token = request.Registration!.Token;
+        if (token is null)
+        {
+            IssuePerRequest(tag, ref request, request.Registration.Memory!);
+            return;
+        }
+
+        DmaMap? map = token.TryGetMap(_context);
         if (map is null)
         {
-            Errno status = GetMapSlow(request.Registration.Token, out map, cancellationToken);
+            Errno status = GetMapSlow(token, out map, cancellationToken);
             if (status == Errno.EINTR && isRetry)
             {
                 // Not this request's wait was cancelled, but the call that took it up again on the way.

@@ -54,7 +54,7 @@ public sealed class CloneRuleTests
         Assert.Equal(Errno.EFAULT, completions[0].Status);
         second.RegisterBuffer(0, new BufferRegistration { Buffer = stage.Exporter.Buffer, File = stage.File });
         Assert.NotSame(stage.Token, second.TokenAt(0));
-        DmaBufToken first = stage.Ring.RemoveBuffer(0);
+        DmaBufToken first = stage.Ring.RemoveBuffer(0).Token!;
         Assert.Equal(Errno.Ok, first.WaitReleased(TestContext.Current.CancellationToken));
         Assert.True(second.TryReadFixed(stage.File, 0, 0, 512, 0, 1));
         second.Submit(TestContext.Current.CancellationToken);

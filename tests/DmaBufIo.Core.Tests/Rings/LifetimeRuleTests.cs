@@ -18,7 +18,7 @@ public sealed class LifetimeRuleTests
         for (int i = 0; i < 3; i++)
             stage.Read(512, i * 512, i * 512, (ulong)i);
         stage.Submit();
-        DmaBufToken old = stage.Ring.RemoveBuffer(0);
+        DmaBufToken old = stage.Ring.RemoveBuffer(0).Token!;
         Assert.Equal((false, 3), (old.IsReleasing, stage.Device.Held));
         Assert.All(stage.Drain(), static c => Assert.Equal((Errno.Ok, 512L), (c.Status, c.Bytes)));
         Assert.Equal(Errno.Ok, old.WaitReleased(TestContext.Current.CancellationToken));
@@ -160,7 +160,7 @@ public sealed class LifetimeRuleTests
         Assert.Equal([new RingCompletion(1, Errno.Ok, 4096)], stage.Drain());
         Assert.True(stage.Ring.TryReadFixed(stage.File, 1, 0, 4096, 0, 2));
         Assert.Equal(Errno.Ok, Assert.Single(stage.Run()).Status);
-        DmaBufToken token = stage.Ring.RemoveBuffer(1);
+        DmaBufToken token = stage.Ring.RemoveBuffer(1).Token!;
         Assert.Equal(Errno.Ok, token.WaitReleased(TestContext.Current.CancellationToken));
         Assert.Equal(0, exporter.Buffer.References);
         Assert.Throws<ObjectDisposedException>(() => exporter.Region.Fill(0));

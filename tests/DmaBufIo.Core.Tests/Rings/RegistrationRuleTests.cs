@@ -82,7 +82,7 @@ public sealed class RegistrationRuleTests
 
         Assert.Same(exported.Buffer, stage.Ring.TokenAt(3)!.Buffer);
         Assert.Equal(2, exported.Buffer.References);
-        DmaBufIo.Tokens.DmaBufToken token = stage.Ring.RemoveBuffer(3);
+        DmaBufIo.Tokens.DmaBufToken token = stage.Ring.RemoveBuffer(3).Token!;
         Assert.Equal(Errno.Ok, token.WaitReleased(TestContext.Current.CancellationToken));
         Assert.Equal(1, exported.Buffer.References);
     }

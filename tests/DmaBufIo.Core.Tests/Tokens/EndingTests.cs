@@ -39,7 +39,7 @@ public sealed class EndingTests
         using var stage = new Stage();
         stage.Read();
         stage.Ring.Submit(TestContext.Current.CancellationToken);
-        DmaBufToken token = stage.Ring.RemoveBuffer(0);
+        DmaBufToken token = stage.Ring.RemoveBuffer(0).Token!;
         using var limit = new CancellationTokenSource(Actor.Limit);
         Assert.Equal(Errno.Ok, token.WaitReleased(limit.Token));
         Assert.Equal(Errno.Ok, Assert.Single(stage.Reap(1)).Status);

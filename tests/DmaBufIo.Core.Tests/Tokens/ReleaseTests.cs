@@ -82,7 +82,7 @@ public sealed class ReleaseTests
         for (ulong i = 0; i < 4; i++)
             stage.Read(4096, (long)i * 4096, 0, i);
         stage.Ring.Submit(TestContext.Current.CancellationToken);
-        DmaBufToken token = stage.Ring.RemoveBuffer(0);
+        DmaBufToken token = stage.Ring.RemoveBuffer(0).Token!;
         Assert.Equal(3, stage.Device.Finish(3));
         stage.Reap(3);
         Assert.False(token.IsReleasing);

@@ -61,6 +61,46 @@ public static class PrpList
         return new PrpEntries(prp1, listAddress);
     }
 
+    /// <summary>Builds the entries of one transfer in memory that is contiguous in device addresses: every page follows from the first.</summary>
+    /// <param name="address">The device address of the first byte, dword aligned (P2, P3).</param>
+    /// <param name="pageShift">The controller page as a power of two (P1).</param>
+    /// <param name="length">Bytes, 1 or more.</param>
+    /// <param name="list">Memory for a list, contiguous in device addresses; large enough by <see cref="MemoryFor"/>.</param>
+    /// <param name="listAddress">Its device address, qword aligned.</param>
+    /// <returns>PRP1 and PRP2.</returns>
+    public static PrpEntries BuildContiguous(ulong address, int pageShift, int length, Span<ulong> list, ulong listAddress)
+    {
+        int pageSize = 1 << pageShift;
+        int within = (int)(address & (uint)(pageSize - 1));
+        int remaining = length - (pageSize - within);
+        if (remaining <= 0)
+            return new PrpEntries(address, 0);
+        ulong second = address - (uint)within + (uint)pageSize;
+        if (remaining <= pageSize)
+            return new PrpEntries(address, second);
+        WriteRun(second, (int)(((long)remaining + pageSize - 1) >> pageShift), pageSize, list, listAddress);
+        return new PrpEntries(address, listAddress);
+    }
+
+    private static void WriteRun(ulong page, int entries, int pageSize, Span<ulong> list, ulong address)
+    {
+        // As WriteList (P7, P8), the addresses counted up.
+        int slots = (pageSize - (int)(address & (uint)(pageSize - 1))) / EntrySize;
+        while (true)
+        {
+            int data = entries > slots ? slots - 1 : entries;
+            for (int i = 0; i < data; i++, page += (uint)pageSize)
+                list[i] = page;
+            entries -= data;
+            if (entries == 0)
+                return;
+            address += (uint)(slots * EntrySize);
+            list[slots - 1] = address;
+            list = list[slots..];
+            slots = pageSize / EntrySize;
+        }
+    }
+
     private static void WriteList(ReadOnlySpan<ulong> entries, int pageSize, Span<ulong> list, ulong address)
     {
         // The first page of a list may begin inside a page; it ends with that page (P7).

@@ -93,7 +93,8 @@ internal sealed partial class NvmeQueue
         return Errno.Ok;
     }
 
-    // The way without a registration: what the device sees is made and undone for this request alone. Allocates.
+    // The way without a map: what the device sees is made and undone for this request alone. Allocates what the address space's mapping allocates, no more.
+    // Called in a batch of the context, where nobody may sleep: DmaAddressSpace says what that asks of its Map and Unmap.
     private Errno MapPages(BioHandle handle, in Bio bio, int tag, out PrpEntries entries)
     {
         entries = default;
@@ -116,22 +117,33 @@ internal sealed partial class NvmeQueue
             return e.Errno;
         }
 
+        if ((range.Address & (ulong)((1L << _pageShift) - 1)) != 0)
+        {
+            // PRP cannot describe it: the same answer as for a map (N9).
+            range.Space.Unmap(range);
+            return Errno.EOPNOTSUPP;
+        }
+
         long within = bio.Offset - start;
         if (!_isCoherent)
             range.Space.SyncForDevice(range, within, bio.Size);
-        ulong[] pages = new ulong[(end - start) >> _pageShift];
-        for (int i = 0; i < pages.Length; i++)
-            pages[i] = range.Address + ((ulong)i << _pageShift);
         _ownRanges[tag] = range;
-        entries = Describe(pages, within, (int)bio.Size, tag);
+        Span<ulong> list = ListOf(tag, out ulong address);
+        entries = PrpList.BuildContiguous(range.Address + (ulong)within, _pageShift, (int)bio.Size, list, address);
         return Errno.Ok;
     }
 
     private PrpEntries Describe(ulong[] pages, long offset, int length, int tag)
     {
+        Span<ulong> list = ListOf(tag, out ulong address);
+        return PrpList.Build(pages, _pageShift, offset, length, list, address);
+    }
+
+    private Span<ulong> ListOf(int tag, out ulong address)
+    {
         int slots = _layout.ListSize / sizeof(ulong);
-        ulong address = _memory.Address + (ulong)(_layout.ListOffset + ((long)tag * _layout.ListSize));
-        return PrpList.Build(pages, _pageShift, offset, length, _lists.Slice(tag * slots, slots), address);
+        address = _memory.Address + (ulong)(_layout.ListOffset + ((long)tag * _layout.ListSize));
+        return _lists.Slice(tag * slots, slots);
     }
 
     /// <summary>Ends the command of a tag, once. T18: the CPU sync comes first, then the bio is ended, and its owner drops the map
