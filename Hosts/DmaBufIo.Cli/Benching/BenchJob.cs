@@ -1,12 +1,9 @@
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using DmaBufIo.Block;
 using DmaBufIo.Cli.Commands;
-using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Hosting;
-using DmaBufIo.Memory;
 using DmaBufIo.Models.Iommu;
 using DmaBufIo.Plugins;
 
@@ -21,7 +18,7 @@ internal sealed class BenchJob : IDisposable
     private readonly Stack<IDisposable> _owned = [];
     private readonly List<BenchLane> _lanes = [];
     private readonly OpenedDevice _device;
-    private readonly ExportedBuffer _exported;
+    private readonly BenchBuffer _buffer;
     private readonly BenchPhases _phases;
     private readonly bool _nothingMoves;
     private readonly Lock _noMover = new();
@@ -39,17 +36,16 @@ internal sealed class BenchJob : IDisposable
             if (settings.Pattern.Writes && !settings.Overwrite && !_nothingMoves)
                 throw BenchSettings.Refused("--rw", $"'{settings.Pattern.Text}' would overwrite what '{settings.Device}' holds", "Give --overwrite when its contents may be lost, or measure reads");
             _phases = Own(new BenchPhases(settings.Threads, isOver: settings.Warmup == TimeSpan.Zero));
-            _exported = Own(host.CreateBuffer(settings.Exporter, "bench", settings.Buffer));
-            if (settings.InvalidateRate > 0 && _exported.Mover is null)
+            _buffer = Own(BenchBuffer.Create(host, settings.Exporter, settings.Buffer));
+            if (settings.InvalidateRate > 0 && _buffer.Exported?.Mover is null)
                 throw BenchSettings.Refused("--invalidate-rate", $"exporter '{settings.Exporter}' never moves its buffers", "Use an exporter that moves, for example --via moving");
-            Fill(_exported.Buffer);
             _device = Own(host.Open(expression, readOnly: !settings.Pattern.Writes));
             BlockDevice device = _device.BlockDevice;
             Check(device);
             var file = new BlockDeviceFile(device, settings.Pattern.Writes ? OpenFlags.Direct : OpenFlags.Direct | OpenFlags.ReadOnly);
             Own(new FileUse(file));
             for (int i = 0; i < settings.Threads; i++)
-                _lanes.Add(Own(new BenchLane(settings, i, file, _exported.Buffer, _phases)));
+                _lanes.Add(Own(new BenchLane(settings, i, file, _buffer, _phases)));
         }
         catch
         {
@@ -60,26 +56,6 @@ internal sealed class BenchJob : IDisposable
 
     /// <summary>Requests ended so far; a moment old.</summary>
     internal long Completed => _lanes.Sum(static l => l.Completed);
-
-    /// <summary>Fills the buffer with a pattern that says where it lies: what a write has written can be told from its contents.</summary>
-    internal static void Fill(DmaBuf buffer)
-    {
-        long position = 0;
-        foreach (MemoryRange range in buffer.Describe().Ranges)
-        {
-            for (long done = 0; done < range.Length;)
-            {
-                int piece = (int)Math.Min(range.Length - done, 1 << 20);
-                foreach (ref ulong word in MemoryMarshal.Cast<byte, ulong>(range.Region.Span(range.Offset + done, piece)))
-                {
-                    word = 0x9E3779B97F4A7C15UL * (ulong)(position + 1);
-                    position += sizeof(ulong);
-                }
-
-                done += piece;
-            }
-        }
-    }
 
     /// <summary>Anything that ended a thread, as an error of this command.</summary>
     internal static DmaBufIoException AsFailure(Exception e) => e as DmaBufIoException
@@ -92,7 +68,7 @@ internal sealed class BenchJob : IDisposable
         var threads = new List<Thread>();
         foreach (BenchLane lane in _lanes)
             threads.Add(new Thread(lane.Run) { Name = $"bench {threads.Count}", IsBackground = true });
-        using RateMover? mover = _settings.InvalidateRate > 0 ? new RateMover(_exported.Mover!, _exported.Buffer, _settings.InvalidateRate, _phases.Stop) : null;
+        using RateMover? mover = _settings.InvalidateRate > 0 ? new RateMover(_buffer.Exported!.Mover!, _buffer.Exported.Buffer, _settings.InvalidateRate, _phases.Stop) : null;
         BenchSnapshot before = default;
         BenchSnapshot after = default;
         foreach (Thread thread in threads)

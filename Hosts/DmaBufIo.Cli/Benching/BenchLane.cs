@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Rings;
@@ -44,7 +43,7 @@ internal sealed class BenchLane : IDisposable
     /// <param name="file">The device.</param>
     /// <param name="buffer">The buffer of all lanes; each uses a part of its own.</param>
     /// <param name="phases">When to work.</param>
-    internal BenchLane(BenchSettings settings, int index, BlockDeviceFile file, DmaBuf buffer, BenchPhases phases)
+    internal BenchLane(BenchSettings settings, int index, BlockDeviceFile file, BenchBuffer buffer, BenchPhases phases)
     {
         _phases = phases;
         _file = file;
@@ -78,7 +77,7 @@ internal sealed class BenchLane : IDisposable
         });
         try
         {
-            _ring.RegisterBuffer(Slot, new BufferRegistration { Buffer = buffer, File = file, Direction = settings.Pattern.Direction });
+            _ring.RegisterBuffer(Slot, buffer.Register(file, settings.Pattern.Direction, settings.Mapping));
             _token = _ring.TokenAt(Slot);
         }
         catch
@@ -128,11 +127,12 @@ internal sealed class BenchLane : IDisposable
         _mapsBefore = _token?.MapsMade ?? 0;
     }
 
-    /// <summary>Drains, removes the registration and waits until the token is released.</summary>
+    /// <summary>Removes the registration, drains, and waits until nothing of it is left.</summary>
     public void Dispose()
     {
+        RemovedBuffer removed = _ring.RemoveBuffer(Slot);
         _ring.Dispose();
-        _token?.WaitReleased();
+        removed.WaitReleased();
     }
 
     private void Work(long requests)

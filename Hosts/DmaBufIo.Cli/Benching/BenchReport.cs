@@ -1,5 +1,6 @@
 using DmaBufIo.Cli.Output;
 using DmaBufIo.Models.Iommu;
+using DmaBufIo.Rings;
 
 namespace DmaBufIo.Cli.Benching;
 
@@ -109,15 +110,16 @@ internal sealed record IommuPerRequest
 
     internal static IommuPerRequest Between(IommuCounters before, IommuCounters after, long requests)
     {
-        double per = requests == 0 ? 0 : 1.0 / requests;
+        // A quotient of two equal counts is exactly 1.
+        double Per(long count) => requests == 0 ? 0 : (double)count / requests;
         return new IommuPerRequest
         {
-            Maps = (after.Maps - before.Maps) * per,
-            Unmaps = (after.Unmaps - before.Unmaps) * per,
-            Walks = (after.TableWalks - before.TableWalks) * per,
-            Misses = (after.IotlbMisses - before.IotlbMisses) * per,
-            Invalidations = (after.Invalidations - before.Invalidations) * per,
-            Flushes = (after.Flushes - before.Flushes) * per,
+            Maps = Per(after.Maps - before.Maps),
+            Unmaps = Per(after.Unmaps - before.Unmaps),
+            Walks = Per(after.TableWalks - before.TableWalks),
+            Misses = Per(after.IotlbMisses - before.IotlbMisses),
+            Invalidations = Per(after.Invalidations - before.Invalidations),
+            Flushes = Per(after.Flushes - before.Flushes),
         };
     }
 }
@@ -152,7 +154,7 @@ internal sealed record BenchSettingsReport(
         settings.Requests,
         settings.Iommu.ToString().ToLowerInvariant(),
         settings.Invalidation.ToString().ToLowerInvariant(),
-        settings.Mapping == BenchMapping.Premapped ? "premapped" : "per-request",
+        settings.Mapping == BufferMapping.Premapped ? "premapped" : "per-request",
         settings.InvalidateRate,
         settings.Completion.ToString().ToLowerInvariant(),
         settings.Buffer);

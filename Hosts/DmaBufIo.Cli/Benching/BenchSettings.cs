@@ -7,16 +7,6 @@ using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Cli.Benching;
 
-/// <summary>When memory is mapped for the device.</summary>
-internal enum BenchMapping
-{
-    /// <summary>Once, at the registration.</summary>
-    Premapped,
-
-    /// <summary>For each request, and unmapped at its end.</summary>
-    PerRequest,
-}
-
 /// <summary>What the user asked of <c>bench</c>, checked.</summary>
 internal sealed record BenchSettings
 {
@@ -49,7 +39,7 @@ internal sealed record BenchSettings
 
     public InvalidationDesign Invalidation { get; init; }
 
-    public BenchMapping Mapping { get; init; }
+    public BufferMapping Mapping { get; init; }
 
     /// <summary>Moves of the buffer per second; 0 is none.</summary>
     public double InvalidateRate { get; init; }

@@ -36,9 +36,11 @@ internal sealed class RateMover : IDisposable
     /// <summary>Moves so far, and how many of them hit a map that requests were using. Read with <see cref="Moving"/> held.</summary>
     internal (long Moves, long UnderLoad) Counts => (_moves, _underLoad);
 
-    /// <summary>Ends the thread.</summary>
+    /// <summary>Ends the thread. Idempotent.</summary>
     public void Dispose()
     {
+        if (!_thread.IsAlive && _stopping.SafeWaitHandle.IsClosed)
+            return;
         _stopping.Set();
         _thread.Join();
         _stopping.Dispose();

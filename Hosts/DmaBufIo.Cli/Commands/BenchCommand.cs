@@ -13,7 +13,7 @@ internal static class BenchCommand
     internal static Command Create()
     {
         var device = new Option<string?>("--device") { Description = "A file, or a device expression, for example null:1G (nothing is moved: the cost of software alone)" };
-        var via = Text("--via", "udmabuf", "Who owns the buffer: an exporter, for example udmabuf or moving");
+        var via = Text("--via", "udmabuf", "Who owns the buffer: an exporter, for example udmabuf or moving; or host: plain memory of the application");
         var rw = Text("--rw", "randread", "read, write, randread, randwrite or randrw:PERCENT (of reads)");
         var block = Text("--block", "4K", "Bytes per request, whole logical blocks");
         var queueDepth = new Option<int>("--queue-depth") { Description = "Requests in flight per thread", DefaultValueFactory = static _ => 32 };
@@ -56,7 +56,7 @@ internal static class BenchCommand
                 Requests = parsed.GetValue(requests),
                 Iommu = BenchSettings.Choice("--iommu", parsed.GetRequiredValue(iommu), ("strict", IommuMode.Strict), ("lazy", IommuMode.Lazy), ("passthrough", IommuMode.Passthrough)),
                 Invalidation = BenchSettings.Choice("--invalidation", parsed.GetRequiredValue(invalidation), ("draining", InvalidationDesign.Draining), ("fenced", InvalidationDesign.Fenced)),
-                Mapping = BenchSettings.Choice("--mapping", parsed.GetRequiredValue(mapping), ("premapped", BenchMapping.Premapped), ("per-request", BenchMapping.PerRequest)),
+                Mapping = BenchSettings.Choice("--mapping", parsed.GetRequiredValue(mapping), ("premapped", BufferMapping.Premapped), ("per-request", BufferMapping.PerRequest)),
                 InvalidateRate = parsed.GetValue(rate),
                 Completion = parsed.GetValue(interrupts) ? CompletionMode.Interrupts : CompletionMode.Polling,
                 Buffer = BenchSettings.Size("--buffer", parsed.GetRequiredValue(buffer)),
