@@ -103,11 +103,6 @@ internal sealed class BenchJob : IDisposable
             owned.Dispose();
     }
 
-    private sealed class FileUse(BlockDeviceFile file) : IDisposable
-    {
-        public void Dispose() => file.Put();
-    }
-
     private static IEnumerable<DeviceExpression> Leaves(DeviceExpression expression) =>
         expression.Members.Count == 0 ? [expression] : expression.Members.SelectMany(Leaves);
 
@@ -178,7 +173,7 @@ internal sealed class BenchJob : IDisposable
         foreach (BenchLane lane in _lanes)
             latencies.Add(lane.Latencies);
         long requests = _lanes.Sum(static l => l.Requests);
-        double seconds = Stopwatch.GetElapsedTime(before.Timestamp, after.Timestamp).TotalSeconds;
+        double seconds = Math.Max(1e-9, Stopwatch.GetElapsedTime(before.Timestamp, after.Timestamp).TotalSeconds);
         long allocated = after.Allocated - before.Allocated;
         double nanoseconds = 1e9 / Stopwatch.Frequency;
         IReadOnlyList<string> problems = _device.Root.Problems;
@@ -207,6 +202,11 @@ internal sealed class BenchJob : IDisposable
             Settings = BenchSettingsReport.From(_settings),
             Problems = problems,
         };
+    }
+
+    private sealed class FileUse(BlockDeviceFile file) : IDisposable
+    {
+        public void Dispose() => file.Put();
     }
 }
 

@@ -50,6 +50,8 @@ internal static class BenchMatrixCommand
     {
         if (runtime <= TimeSpan.Zero)
             throw BenchSettings.Refused("--runtime", "nothing can be measured in no time", "Give for example --runtime 1s");
+        if (warmup <= TimeSpan.Zero)
+            throw BenchSettings.Refused("--warmup", "without a warm-up the making of the first map would be measured", "Give for example --warmup 1s");
         using var cancel = new CancellationTokenSource();
         void Stop(PosixSignalContext signal)
         {

@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
 using DmaBufIo.Block;
-using DmaBufIo.DmaBufs;
 using DmaBufIo.Dma;
+using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Io;
 using DmaBufIo.Tokens;
