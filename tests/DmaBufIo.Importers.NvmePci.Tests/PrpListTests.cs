@@ -45,6 +45,31 @@ public sealed class PrpListTests
             AssertDescribes(0, entries * Page, ListBase + (ulong)listOffset);
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(8)]
+    [InlineData(2048)]
+    [InlineData(4088)]
+    public void P8_a_contiguous_range_is_described_as_its_pages_one_by_one_would_be(int listOffset)
+    {
+        ulong[] pages = [.. Enumerable.Range(0, 2100).Select(static i => 0x4000_0000ul + ((ulong)i << Shift))];
+        foreach (int entries in (int[])[1, 2, 3, 4, 256, 257, 510, 511, 512, 513, 514, 1023, 1024, 1025, 2050])
+        {
+            foreach (int offset in (int[])[0, 4, 512, 4092, 5 * Page + 4])
+            {
+                foreach (int length in (int[])[entries * Page - offset % Page, entries * Page - 8, entries * Page, entries * Page + 4])
+                {
+                    ulong[] expectedList = new ulong[8 * 512];
+                    ulong[] list = new ulong[8 * 512];
+                    ulong at = ListBase + (ulong)listOffset;
+                    PrpEntries expected = PrpList.Build(pages, Shift, offset, length, expectedList, at);
+                    Assert.Equal(expected, PrpList.BuildContiguous(pages[0] + (ulong)offset, Shift, length, list, at));
+                    Assert.Equal(expectedList, list);
+                }
+            }
+        }
+    }
+
     [Fact]
     public void P4_PRP2_is_0_when_the_transfer_ends_in_the_first_page() =>
         Assert.Equal(0ul, Build(Page + 1024, Page - 1024, ListBase).Entries.Second);

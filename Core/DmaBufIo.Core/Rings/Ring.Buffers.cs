@@ -1,6 +1,7 @@
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Files;
+using DmaBufIo.Sync;
 using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Rings;
@@ -8,6 +9,8 @@ namespace DmaBufIo.Rings;
 /// <content>The table of registered buffers (R1, R5, R6). A ring's table is its own: there is no way to clone a registration into another ring (R5).</content>
 public sealed partial class Ring
 {
+    private readonly SleepingMutex _openers = new("files of a ring");
+
     /// <summary>Registers a buffer in a slot. A slot that is filled is replaced; if that fails, the old registration goes on working (R6).</summary>
     /// <param name="slot">0 to the table's size - 1.</param>
     /// <param name="registration">Buffer, file, direction.</param>
@@ -22,6 +25,8 @@ public sealed partial class Ring
         CheckSlot(slot);
         if (registration.Address != 0 || registration.Length != 0 || registration.Reserved != 0)
             throw Refused(Errno.EINVAL, slot, "address, length and reserved fields must be 0: the whole buffer is registered and requests give offsets into it", "Leave them out");
+        if (registration.Tag != 0 && _driver is not null)
+            throw Refused(Errno.EINVAL, slot, "a ring with a driver thread hands out no completions, so a tag would tell nobody", "Leave it out and wait for the release of what RemoveBuffer answers");
         if (!Enum.IsDefined(registration.Mapping))
             throw Refused(Errno.EINVAL, slot, $"'{registration.Mapping}' is no way of mapping", "Give Premapped or PerRequest");
         IoFile file = registration.File ?? throw Refused(Errno.EBADF, slot, "no target file was given", "Give the file whose requests will use the buffer");
@@ -65,8 +70,7 @@ public sealed partial class Ring
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         CheckSlot(slot);
-        Registration old = _slots[slot] ?? throw Refused(Errno.ENXIO, slot, "the slot is empty", "Remove a slot that is filled");
-        Replace(slot, null);
+        Registration old = Replace(slot, null) ?? throw Refused(Errno.ENXIO, slot, "the slot is empty", "Remove a slot that is filled");
         return new RemovedBuffer(old, _context);
     }
 
@@ -87,12 +91,12 @@ public sealed partial class Ring
         OpenFile(file);
     }
 
-    private void Replace(int slot, Registration? registration)
+    private Registration? Replace(int slot, Registration? registration)
     {
-        _context.Enter();
-        try
+        Registration? old = null;
+        AsOwner(() =>
         {
-            Registration? old = _slots[slot];
+            old = _slots[slot];
             _slots[slot] = registration;
             if (old is not null)
             {
@@ -100,11 +104,8 @@ public sealed partial class Ring
                 if (old.InFlight == 0)
                     Finish(old);
             }
-        }
-        finally
-        {
-            _context.Leave();
-        }
+        });
+        return old;
     }
 
     /// <summary>The last request of a removed registration has ended; it may be running in completion context, so workers do the rest (T10).</summary>
@@ -135,6 +136,23 @@ public sealed partial class Ring
 
     private RingFile OpenFile(IoFile file)
     {
+        if (_driver is null)
+            return OpenFileOnce(file);
+
+        // Any thread may come; the list changes under this mutex only.
+        _openers.Lock();
+        try
+        {
+            return OpenFileOnce(file);
+        }
+        finally
+        {
+            _openers.Unlock();
+        }
+    }
+
+    private RingFile OpenFileOnce(IoFile file)
+    {
         if (FindFile(file) is { } known)
             return known;
         file.Get();
@@ -142,10 +160,8 @@ public sealed partial class Ring
         {
             var opened = new RingFile(file, OpenQueue(file));
 
-            // A visitor may be going through the list.
-            _context.Enter();
-            _files.Add(opened);
-            _context.Leave();
+            // A visitor, or the driver thread, may be going through the list.
+            AsOwner(() => _files.Add(opened));
             return opened;
         }
         catch

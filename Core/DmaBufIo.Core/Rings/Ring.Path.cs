@@ -53,7 +53,8 @@ public sealed partial class Ring
     {
         ref RingRequest request = ref _requests[tag];
         request.Since = _context.Now;
-        Errno status = request.Operation == RingOperation.Flush ? ResolveFile(ref request) : ResolveBuffer(ref request);
+        Errno status = request.IsAsync && IsCancelled(tag) ? Errno.EINTR
+            : request.Operation == RingOperation.Flush ? ResolveFile(ref request) : ResolveBuffer(ref request);
         if (status != Errno.Ok || (request.Operation != RingOperation.Flush && request.Length == 0))
         {
             // Nothing counts it yet.
@@ -135,8 +136,10 @@ public sealed partial class Ring
         DmaMap? map = token.TryGetMap(_context);
         if (map is null)
         {
-            Errno status = GetMapSlow(token, out map, cancellationToken);
-            if (status == Errno.EINTR && isRetry)
+            Errno status = request.IsAsync
+                ? GetMapAwaited(tag, token, out map, cancellationToken)
+                : GetMapSlow(token, out map, cancellationToken);
+            if (status == Errno.EINTR && isRetry && !IsCancelled(tag))
             {
                 // Not this request's wait was cancelled, but the call that took it up again on the way.
                 _parked.Add(tag);
@@ -242,7 +245,7 @@ public sealed partial class Ring
         counters.Bytes += request.Io.Transferred;
         if (request.Io.Status != Errno.Ok)
             counters.Failed++;
-        _ended.Add(tag);
+        (request.IsAsync ? _endedAsync : _ended).Add(tag);
         if (request.RingFile is { } file)
         {
             file.InFlight--;

@@ -39,6 +39,8 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     private readonly int _bioOwner;
     private bool _roomMade;
     private long _retries;
+    private bool _refusesPlain;
+    private int _closing;
     private bool _disposed;
 
     /// <summary>Creates a ring with an empty table.</summary>
@@ -59,10 +61,19 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         _parked = new TagQueue(options.Entries);
         _partial = new TagQueue(options.Entries);
         _ended = new TagQueue(options.Entries);
+        _endedAsync = new TagQueue(options.Entries);
+        _async = new AsyncRequest?[options.Entries];
+        _asyncPool = new AsyncRequestPool(continueElsewhere: options.DriverThread);
         for (int i = 0; i < options.Entries; i++)
             _free.Add(i);
         _context.AddPollable(this);
         SnapshotRegistry.Add(this);
+        _wake = options.Completion == CompletionMode.Interrupts ? new WakeSignal(options.Name) : null;
+        if (!options.DriverThread)
+            return;
+        _refusesPlain = true;
+        _driver = new Driver(this);
+        _driver.Start();
     }
 
     /// <summary>A name for messages.</summary>
@@ -75,10 +86,24 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     public IoContext Context => _context;
 
     /// <summary>Requests submitted and not ended: issued, in part or wholly, or parked.</summary>
-    public int InFlight => _requests.Length - _free.Count - _prepared.Count - _ended.Count;
+    public int InFlight => Outstanding - _ended.Count - _endedAsync.Count;
 
     /// <summary>Requests that can be prepared before some must be reaped.</summary>
     public int Room => _free.Count;
+
+    private int Outstanding => _requests.Length - _free.Count - _prepared.Count;
+
+    private bool IsClosing => Volatile.Read(ref _closing) != 0;
+
+    private Ring Plain
+    {
+        get
+        {
+            if (_refusesPlain)
+                RefusePlain();
+            return this;
+        }
+    }
 
     /// <summary>Prepares a read from a file into a registered buffer.</summary>
     /// <param name="file">The file the buffer was registered with.</param>
@@ -89,7 +114,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full: submit and reap first.</returns>
     public bool TryReadFixed(IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData) =>
-        TryPrepare(RingOperation.ReadFixed, file, slot, bufferOffset, length, fileOffset, userData, default);
+        Plain.TryPrepare(RingOperation.ReadFixed, file, slot, bufferOffset, length, fileOffset, userData, default);
 
     /// <summary>Prepares a write from a registered buffer to a file; see <see cref="TryReadFixed"/>.</summary>
     /// <param name="file">The file the buffer was registered with.</param>
@@ -99,7 +124,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="fileOffset">First byte in the file.</param>
     /// <param name="userData">Comes back with the completion.</param>
     public bool TryWriteFixed(IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData) =>
-        TryPrepare(RingOperation.WriteFixed, file, slot, bufferOffset, length, fileOffset, userData, default);
+        Plain.TryPrepare(RingOperation.WriteFixed, file, slot, bufferOffset, length, fileOffset, userData, default);
 
     /// <summary>Prepares a read into several ranges of a registered buffer: one request, one map reference, one bio or more per range (I6).</summary>
     /// <param name="file">The file.</param>
@@ -109,7 +134,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
     public bool TryReadFixedVector(IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData) =>
-        TryPrepare(RingOperation.ReadFixed, file, slot, 0, 0, fileOffset, userData, ranges, isVector: true);
+        Plain.TryPrepare(RingOperation.ReadFixed, file, slot, 0, 0, fileOffset, userData, ranges, isVector: true);
 
     /// <summary>Prepares a write from several ranges of a registered buffer; see <see cref="TryReadFixedVector"/>.</summary>
     /// <param name="file">The file.</param>
@@ -119,24 +144,30 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
     public bool TryWriteFixedVector(IoFile file, int slot, ReadOnlyMemory<BufferRange> ranges, long fileOffset, ulong userData) =>
-        TryPrepare(RingOperation.WriteFixed, file, slot, 0, 0, fileOffset, userData, ranges, isVector: true);
+        Plain.TryPrepare(RingOperation.WriteFixed, file, slot, 0, 0, fileOffset, userData, ranges, isVector: true);
 
     /// <summary>Prepares a flush: everything that completed before it is submitted becomes durable.</summary>
     /// <param name="file">The file.</param>
     /// <param name="userData">Comes back with the completion.</param>
     /// <returns>False when the ring is full.</returns>
-    public bool TryFlush(IoFile file, ulong userData) => TryPrepare(RingOperation.Flush, file, -1, 0, 0, 0, userData, default);
+    public bool TryFlush(IoFile file, ulong userData) => Plain.TryPrepare(RingOperation.Flush, file, -1, 0, 0, 0, userData, default);
 
     /// <summary>Submits everything prepared, and again what was sent back. May sleep where a map must be made, unless the ring is made with <see cref="RingOptions.NoWait"/>.</summary>
     /// <param name="cancellationToken">Interrupts a wait for a map: that request then ends with <c>EINTR</c>.</param>
     /// <returns>How many prepared requests were taken: all of them.</returns>
     public int Submit(CancellationToken cancellationToken = default)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        CheckPlain();
+        return SubmitPrepared(cancellationToken);
+    }
+
+    private int SubmitPrepared(CancellationToken cancellationToken)
+    {
         int count = _prepared.Count;
         _context.Enter();
         try
         {
+            EndCancelled();
             RetryParked(cancellationToken);
             for (int i = 0; i < count; i++)
                 Start(_prepared.Take(), cancellationToken);
@@ -163,7 +194,12 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <returns>How many.</returns>
     public int Reap(Span<RingCompletion> completions, int minimum, CancellationToken cancellationToken = default)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        CheckPlain();
+        return ReapEnded(completions, minimum, cancellationToken);
+    }
+
+    private int ReapEnded(Span<RingCompletion> completions, int minimum, CancellationToken cancellationToken)
+    {
         int reaped = 0;
         int idleRounds = 0;
         while (true)
@@ -173,17 +209,21 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
             try
             {
                 progress = PollFiles();
+                EndCancelled();
                 if (_roomMade || _parked.Count == InFlight)
                     RetryParked(cancellationToken);
                 Commit();
                 reaped += TakeEnded(completions[reaped..]);
+                TakeEndedAsync();
             }
             finally
             {
                 _context.Leave();
             }
 
-            if (reaped >= minimum || reaped == completions.Length || InFlight + _ended.Count == 0 || cancellationToken.IsCancellationRequested)
+            RunContinuations();
+
+            if (reaped >= minimum || reaped == completions.Length || Outstanding == 0 || cancellationToken.IsCancellationRequested)
                 return reaped;
             idleRounds = progress == 0 ? idleRounds + 1 : 0;
             if (_wake is null || !TrySleep(idleRounds, cancellationToken))
@@ -194,15 +234,32 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     /// <inheritdoc/>
     public override string ToString() => Name;
 
-    /// <summary>Waits until every request has ended, then closes: registrations are removed, files put. Not while holding a reservation lock.</summary>
+    /// <summary>
+    /// Waits until every request has ended, then closes: registrations are removed, files put. Awaited requests end as they do, and their continuations run; requests that those
+    /// make are refused (<see cref="ObjectDisposedException"/>); what a continuation throws comes out here, and the ring stays open. A driver thread is ended. Not while holding a reservation lock. Idempotent; may be called by a continuation.
+    /// </summary>
     public void Dispose()
     {
-        if (_disposed)
+        if (Interlocked.Exchange(ref _closing, 1) != 0)
             return;
-        Span<RingCompletion> completions = stackalloc RingCompletion[64];
-        Submit();
-        while (InFlight + _ended.Count > 0)
-            Reap(completions, 1);
+        bool drained = false;
+        try
+        {
+            _refusesPlain = true;
+            _driver?.Stop();
+            Drain();
+            drained = true;
+        }
+        finally
+        {
+            // A continuation threw: the ring is as it was, and may be closed again.
+            if (!drained)
+            {
+                _refusesPlain = _driver is not null;
+                Volatile.Write(ref _closing, 0);
+            }
+        }
+
         for (int slot = 0; slot < _slots.Length; slot++)
         {
             if (_slots[slot] is not null)
@@ -228,7 +285,6 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
 
     private bool TryPrepare(RingOperation operation, IoFile file, int slot, long bufferOffset, long length, long fileOffset, ulong userData, ReadOnlyMemory<BufferRange> ranges, bool isVector = false)
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
         if (_free.Count == 0)
             return false;
         int tag = _free.Take();
@@ -246,6 +302,15 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         request.State = RequestState.Prepared;
         _prepared.Add(tag);
         return true;
+    }
+
+    private void Drain()
+    {
+        Span<RingCompletion> completions = stackalloc RingCompletion[64];
+        SubmitPrepared(CancellationToken.None);
+        while (Outstanding > 0)
+            ReapEnded(completions, 1, CancellationToken.None);
+        RunContinuations();
     }
 
     private int TakeEnded(Span<RingCompletion> completions)

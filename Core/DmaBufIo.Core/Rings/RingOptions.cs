@@ -39,6 +39,13 @@ public sealed record RingOptions
             : throw new Errors.DmaBufIoException(Errors.Errno.EINVAL, "Rings", nameof(HealthCheckInterval), $"{value} is not positive", "Give a positive time, or Timeout.InfiniteTimeSpan");
     }
     = TimeSpan.FromMilliseconds(100);
+
+    /// <summary>
+    /// True: the ring has a thread of its own that submits and reaps, for an application that only awaits. Then the awaitable calls, registering and removing may come
+    /// from any thread, continuations run on the thread pool, and the plain requests, <c>Submit</c>, <c>Reap</c> and <c>Drive</c> are refused
+    /// (<see cref="InvalidOperationException"/>). The thread polls (or waits for interrupts, see <see cref="Completion"/>) while requests are outstanding, for a moment longer, and then sleeps until one comes.
+    /// </summary>
+    public bool DriverThread { get; init; }
 }
 
 /// <summary>How a request ended.</summary>

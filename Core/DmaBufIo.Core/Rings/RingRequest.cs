@@ -55,5 +55,8 @@ internal struct RingRequest
     /// <summary>True: <see cref="Ranges"/> say what it covers, and <see cref="Length"/> becomes their sum.</summary>
     internal bool IsVector;
 
+    /// <summary>True: somebody awaits it, and its result does not go to the reaper.</summary>
+    internal bool IsAsync;
+
     internal readonly DmaDirection Direction => Operation == RingOperation.WriteFixed ? DmaDirection.ToDevice : DmaDirection.FromDevice;
 }

@@ -8,6 +8,9 @@ internal sealed class TagQueue(int capacity)
 
     internal int Count { get; private set; }
 
+    /// <summary>The tag that was added last.</summary>
+    internal int Last => _tags[(_head + Count - 1) % _tags.Length];
+
     internal void Add(int tag)
     {
         int tail = _head + Count++;

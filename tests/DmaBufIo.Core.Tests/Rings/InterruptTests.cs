@@ -157,6 +157,33 @@ public sealed class InterruptTests
     });
 
     [Fact]
+    public async Task A_driver_thread_that_waits_for_interrupts_is_woken_by_them_and_by_new_requests()
+    {
+        const int Requests = 5_000;
+        using var stage = new Stage(ring: s_sleeping with { DriverThread = true }, register: false);
+        var device = new InterruptingDevice(stage.Device);
+        var file = new BlockDeviceFile(device);
+        stage.Ring.RegisterBuffer(0, new BufferRegistration { Buffer = stage.Exporter.Buffer, File = file });
+        Actor other = Actor.Start("device", () =>
+        {
+            // One is always held back, so that the thread waits for interrupts when the next one is handed over.
+            for (int i = 0; i < Requests; i++)
+                PostWhenCommitted(device, moreThan: i == Requests - 1 ? 0 : 1);
+        });
+        Task<IoStatus> before = stage.Ring.ReadFixedAsync(file, 0, 0, 4096, 0, TestContext.Current.CancellationToken).AsTask();
+        for (int i = 1; i < Requests; i++)
+        {
+            Task<IoStatus> next = stage.Ring.ReadFixedAsync(file, 0, 0, 4096, 0, TestContext.Current.CancellationToken).AsTask();
+            Assert.Equal(new IoStatus(Errno.Ok, 4096), await before.WaitAsync(Actor.Limit, TestContext.Current.CancellationToken));
+            before = next;
+        }
+
+        Assert.Equal(new IoStatus(Errno.Ok, 4096), await before.WaitAsync(Actor.Limit, TestContext.Current.CancellationToken));
+        other.Join();
+        file.Put();
+    }
+
+    [Fact]
     public void A_file_whose_device_has_no_interrupts_is_refused_and_nothing_of_it_is_left()
     {
         using var stage = new Stage(ring: s_sleeping, register: false);
@@ -184,10 +211,10 @@ public sealed class InterruptTests
         file.Put();
     }
 
-    private static void PostWhenCommitted(InterruptingDevice device)
+    private static void PostWhenCommitted(InterruptingDevice device, int moreThan = 0)
     {
         long started = Environment.TickCount64;
-        while (device.Committed == 0)
+        while (device.Committed <= moreThan)
         {
             if (Environment.TickCount64 - started > Actor.Limit.TotalMilliseconds)
                 Assert.Fail("no request came");

@@ -38,6 +38,20 @@ internal static class StageVerbs
         return Assert.Single(stage.Run());
     }
 
+    /// <summary>Drives the ring until a task of awaited requests has ended, and hands on what it threw.</summary>
+    internal static void Drive(this Stage stage, Task task)
+    {
+        long started = System.Diagnostics.Stopwatch.GetTimestamp();
+        while (!task.IsCompleted)
+        {
+            stage.Ring.Drive(0, TestContext.Current.CancellationToken);
+            if (System.Diagnostics.Stopwatch.GetElapsedTime(started) > SyncTests.Actor.Limit)
+                Assert.Fail($"the awaited requests have not ended: {stage.Ring.InFlight} in flight, room {stage.Ring.Room}");
+        }
+
+        task.GetAwaiter().GetResult();
+    }
+
     /// <summary>Everything held is done and everything in flight is reaped.</summary>
     internal static RingCompletion[] Drain(this Stage stage)
     {
