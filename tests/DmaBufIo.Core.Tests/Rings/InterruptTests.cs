@@ -170,15 +170,23 @@ public sealed class InterruptTests
             for (int i = 0; i < Requests; i++)
                 PostWhenCommitted(device, moreThan: i == Requests - 1 ? 0 : 1);
         });
-        Task<IoStatus> before = stage.Ring.ReadFixedAsync(file, 0, 0, 4096, 0, TestContext.Current.CancellationToken).AsTask();
-        for (int i = 1; i < Requests; i++)
+        try
         {
-            Task<IoStatus> next = stage.Ring.ReadFixedAsync(file, 0, 0, 4096, 0, TestContext.Current.CancellationToken).AsTask();
+            Task<IoStatus> before = stage.Ring.ReadFixedAsync(file, 0, 0, 4096, 0, TestContext.Current.CancellationToken).AsTask();
+            for (int i = 1; i < Requests; i++)
+            {
+                Task<IoStatus> next = stage.Ring.ReadFixedAsync(file, 0, 0, 4096, 0, TestContext.Current.CancellationToken).AsTask();
+                Assert.Equal(new IoStatus(Errno.Ok, 4096), await before.WaitAsync(Actor.Limit, TestContext.Current.CancellationToken));
+                before = next;
+            }
+
             Assert.Equal(new IoStatus(Errno.Ok, 4096), await before.WaitAsync(Actor.Limit, TestContext.Current.CancellationToken));
-            before = next;
+        }
+        finally
+        {
+            device.LetGo();
         }
 
-        Assert.Equal(new IoStatus(Errno.Ok, 4096), await before.WaitAsync(Actor.Limit, TestContext.Current.CancellationToken));
         other.Join();
         file.Put();
     }
@@ -206,8 +214,16 @@ public sealed class InterruptTests
         var device = new InterruptingDevice(stage.Device);
         var file = new BlockDeviceFile(device);
         stage.Ring.RegisterBuffer(0, new BufferRegistration { Buffer = stage.Exporter.Buffer, File = file });
-        test(stage, device, file);
-        device.Looked = null;
+        try
+        {
+            test(stage, device, file);
+        }
+        finally
+        {
+            device.Looked = null;
+            device.LetGo();
+        }
+
         file.Put();
     }
 
