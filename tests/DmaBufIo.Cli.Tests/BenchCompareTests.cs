@@ -25,13 +25,18 @@ public sealed class BenchCompareTests
         await File.WriteAllTextAsync(second, text, TestContext.Current.CancellationToken);
         CommandProcess.Result result = await CommandProcess.RunAsync("bench", "--compare", first, second, "--json");
         Assert.True(result.ExitCode == 0, result.ToString());
-        Dictionary<string, JsonElement> figures = result.Json.GetProperty("figures").EnumerateArray().ToDictionary(static f => f.GetProperty("name").GetString()!);
+        Dictionary<string, JsonElement> figures = result.Json.GetProperty("figures").EnumerateArray().ToDictionary(
+            static f => f.GetProperty("name").GetString()!);
         Assert.Equal((2.0, "better"), (figures["iops"].GetProperty("ratio").GetDouble(), figures["iops"].GetProperty("mark").GetString()));
         Assert.Equal("worse", figures["latencyNs.max"].GetProperty("mark").GetString());
         Assert.Equal(1.5, figures["latencyNs.max"].GetProperty("ratio").GetDouble(), 9);
-        Assert.Equal((1.0, JsonValueKind.Null), (figures["latencyNs.p50"].GetProperty("ratio").GetDouble(), figures["latencyNs.p50"].GetProperty("mark").ValueKind));
+        Assert.Equal(
+            (1.0, JsonValueKind.Null),
+            (figures["latencyNs.p50"].GetProperty("ratio").GetDouble(), figures["latencyNs.p50"].GetProperty("mark").ValueKind));
         JsonElement setting = Assert.Single(result.Json.GetProperty("settings").EnumerateArray());
-        Assert.Equal(("queueDepth", "16", "17"), (setting.GetProperty("name").GetString(), setting.GetProperty("a").GetString(), setting.GetProperty("b").GetString()));
+        Assert.Equal(
+            ("queueDepth", "16", "17"),
+            (setting.GetProperty("name").GetString(), setting.GetProperty("a").GetString(), setting.GetProperty("b").GetString()));
 
         CommandProcess.Result people = await CommandProcess.RunAsync("bench", "--compare", first, second);
         Assert.Equal(0, people.ExitCode);
@@ -44,13 +49,14 @@ public sealed class BenchCompareTests
     {
         using var folder = new WorkFolder();
         string good = await ResultAsync(folder, "a.json", "1");
+        string text = await File.ReadAllTextAsync(good, TestContext.Current.CancellationToken);
         (string Name, string Content, string Fragment)[] bad =
         [
             ("broken", "{ \"iops\": ", "no JSON"),
             ("empty", "", "no JSON"),
             ("list", "[1, 2]", "no result of a benchmark"),
             ("other", "{ \"ok\": true, \"bytes\": 1 }", "iops"),
-            ("words", (await File.ReadAllTextAsync(good, TestContext.Current.CancellationToken)).Replace("\"p50\": ", "\"p50\": \"fast\", \"x\": ", StringComparison.Ordinal), "latencyNs.p50"),
+            ("words", text.Replace("\"p50\": ", "\"p50\": \"fast\", \"x\": ", StringComparison.Ordinal), "latencyNs.p50"),
             ("binary", "\0\0\0", "no JSON"),
         ];
         foreach ((string name, string content, string fragment) in bad)
@@ -68,7 +74,8 @@ public sealed class BenchCompareTests
 
     private static async Task<string> ResultAsync(WorkFolder folder, string name, string depth)
     {
-        CommandProcess.Result result = await CommandProcess.RunAsync("bench", "--device", "null:1M", "--requests", "100", "--warmup", "0", "--queue-depth", depth, "--json");
+        CommandProcess.Result result = await CommandProcess.RunAsync(
+            "bench", "--device", "null:1M", "--requests", "100", "--warmup", "0", "--queue-depth", depth, "--json");
         Assert.True(result.ExitCode == 0, result.ToString());
         await File.WriteAllTextAsync(folder[name], result.Output, TestContext.Current.CancellationToken);
         return folder[name];

@@ -60,7 +60,8 @@ public sealed class BenchMatrixTests
     {
         using var folder = new WorkFolder();
         Directory.CreateDirectory(folder["plugins"]);
-        CommandProcess.Result result = await CommandProcess.RunAsync("bench", "matrix", "--goal", "3", "--runs", "1", "--plugins", folder["plugins"], "--json");
+        CommandProcess.Result result = await CommandProcess.RunAsync(
+            "bench", "matrix", "--goal", "3", "--runs", "1", "--plugins", folder["plugins"], "--json");
         Assert.Equal(1, result.ExitCode);
         JsonElement goal = Assert.Single(result.Json.GetProperty("goals").EnumerateArray());
         Assert.False(goal.GetProperty("ok").GetBoolean());
@@ -69,13 +70,16 @@ public sealed class BenchMatrixTests
 
     private static async Task<IReadOnlyList<JsonElement>> MeasureAsync(string goal, params string[] arguments)
     {
-        CommandProcess.Result result = await CommandProcess.RunAsync(["bench", "matrix", "--goal", goal, "--runs", "1", .. arguments, "--json"]);
+        CommandProcess.Result result = await CommandProcess.RunAsync(
+            ["bench", "matrix", "--goal", goal, "--runs", "1", .. arguments, "--json"]);
         JsonElement[] results = [.. result.Json.GetProperty("goals").EnumerateArray()];
         Assert.NotEmpty(results);
         foreach (JsonElement measured in results)
         {
             Assert.Equal(int.Parse(goal, System.Globalization.CultureInfo.InvariantCulture), measured.GetProperty("goal").GetInt32());
-            Assert.All(["measured", "target", "ok", "spread", "note", "unit", "how"], field => Assert.True(measured.TryGetProperty(field, out _), field));
+            Assert.All(
+                ["measured", "target", "ok", "spread", "note", "unit", "how"],
+                field => Assert.True(measured.TryGetProperty(field, out _), field));
         }
 
         // Whether a goal is met depends on the machine; that the exit code says so does not.

@@ -13,20 +13,23 @@ public sealed class BenchTests
     [Theory]
     [InlineData("read", "strict", "draining", "--polling")]
     [InlineData("randread", "lazy", "fenced", "--interrupts")]
-    public async Task Reads_leave_the_device_as_it_was_and_the_figures_agree(string rw, string iommu, string invalidation, string completion)
+    public async Task Reads_leave_the_device_as_it_was_and_the_figures_agree(
+        string rw, string iommu, string invalidation, string completion)
     {
         using var folder = new WorkFolder();
         string file = folder.Random("a", Block * Blocks);
         string hash = WorkFolder.Hash(file);
         JsonElement report = await MeasureAsync(
-            "--device", file, "--rw", rw, "--requests", "1000", "--threads", "3", "--queue-depth", "5", "--iommu", iommu, "--invalidation", invalidation, completion);
+            "--device", file, "--rw", rw, "--requests", "1000", "--threads", "3", "--queue-depth", "5",
+            "--iommu", iommu, "--invalidation", invalidation, completion);
         Assert.Equal(hash, WorkFolder.Hash(file));
         Assert.Equal(1000, report.GetProperty("requests").GetInt64());
         double seconds = report.GetProperty("seconds").GetDouble();
         Assert.Equal(1000 / seconds, report.GetProperty("iops").GetDouble(), 3);
         Assert.Equal(1000 * Block / seconds, report.GetProperty("bytesPerSecond").GetDouble(), 0);
         JsonElement latency = report.GetProperty("latencyNs");
-        double[] ascending = [.. new[] { "min", "p50", "p90", "p99", "p999", "p9999", "max" }.Select(n => latency.GetProperty(n).GetDouble())];
+        string[] names = ["min", "p50", "p90", "p99", "p999", "p9999", "max"];
+        double[] ascending = [.. names.Select(n => latency.GetProperty(n).GetDouble())];
         Assert.Equal(ascending.Order(), ascending);
         Assert.True(ascending[0] > 0 && ascending[^1] <= seconds * 1e9, latency.ToString());
         Assert.InRange(latency.GetProperty("mean").GetDouble(), ascending[0], ascending[^1]);
@@ -40,7 +43,9 @@ public sealed class BenchTests
     {
         using var folder = new WorkFolder();
         string file = folder.Random("a", Block * Blocks);
-        await MeasureAsync("--device", file, "--overwrite", "--rw", "write", "--requests", $"{Blocks}", "--threads", "4", "--queue-depth", "3", "--buffer", "1M");
+        await MeasureAsync(
+            "--device", file, "--overwrite", "--rw", "write", "--requests", $"{Blocks}",
+            "--threads", "4", "--queue-depth", "3", "--buffer", "1M");
         Assert.Equal((0, Blocks), Sort(file, await OriginalAsync(), firstPlace: 0, places: 4 * 3));
     }
 
@@ -64,7 +69,7 @@ public sealed class BenchTests
         string file = folder.Random("a", Block * Blocks);
         string hash = WorkFolder.Hash(file);
         foreach (string rw in new[] { "write", "randwrite", "randrw:99" })
-            (await CommandProcess.RunAsync("bench", "--device", file, "--rw", rw, "--requests", "1")).AssertRefused("EINVAL", "--overwrite");
+            (await RunAsync("--device", file, "--rw", rw, "--requests", "1")).AssertRefused("EINVAL", "--overwrite");
         Assert.Equal(hash, WorkFolder.Hash(file));
         await MeasureAsync("--device", "null:1M", "--rw", "randwrite", "--requests", "10");
     }
@@ -76,7 +81,8 @@ public sealed class BenchTests
     {
         using var folder = new WorkFolder();
         JsonElement report = await MeasureAsync(
-            "--device", $"nvme:{folder.Random("a", Block * Blocks)},thread=off", "--warmup", "50ms", "--requests", "5000", "--via", "host", "--mapping", mapping);
+            "--device", $"nvme:{folder.Random("a", Block * Blocks)},thread=off", "--warmup", "50ms", "--requests", "5000",
+            "--via", "host", "--mapping", mapping);
         JsonElement iommu = report.GetProperty("iommuPerRequest");
         Assert.Equal(each, iommu.GetProperty("maps").GetDouble());
         Assert.Equal(each, iommu.GetProperty("unmaps").GetDouble());
@@ -90,7 +96,8 @@ public sealed class BenchTests
     {
         using var folder = new WorkFolder();
         JsonElement report = await MeasureAsync(
-            "--device", folder.Random("a", Block * Blocks), "--via", "moving", "--invalidate-rate", "100", "--runtime", "1s", "--threads", "2", "--buffer", "1M");
+            "--device", folder.Random("a", Block * Blocks), "--via", "moving", "--invalidate-rate", "100",
+            "--runtime", "1s", "--threads", "2", "--buffer", "1M");
         Assert.InRange(report.GetProperty("invalidations").GetInt64(), 1, 200);
         Assert.InRange(report.GetProperty("invalidationsUnderLoad").GetInt64(), 1, report.GetProperty("invalidations").GetInt64());
         Assert.True(report.GetProperty("maps").GetInt64() > 2);
@@ -103,14 +110,18 @@ public sealed class BenchTests
         JsonElement report = await MeasureAsync("--device", "null:1M", "--requests", "100");
         string[] fields =
         [
-            "ok", "iops", "bytesPerSecond", "latencyNs", "cpuUse", "allocatedBytesPerRequest", "requests", "maps", "invalidations", "invalidationsUnderLoad", "reissued",
-            "iommuFaults", "staleAccesses", "iommuPerRequest", "settings", "error",
+            "ok", "iops", "bytesPerSecond", "latencyNs", "cpuUse", "allocatedBytesPerRequest", "requests", "maps", "invalidations",
+            "invalidationsUnderLoad", "reissued", "iommuFaults", "staleAccesses", "iommuPerRequest", "settings", "error",
         ];
         Assert.All(fields, field => Assert.True(report.TryGetProperty(field, out _), field));
         Assert.Equal("null device, same thread", report.GetProperty("label").GetString());
         JsonElement settings = report.GetProperty("settings");
-        Assert.Equal(("null:1M", "randread", 4096L, 32), (settings.GetProperty("device").GetString(), settings.GetProperty("rw").GetString(), settings.GetProperty("block").GetInt64(), settings.GetProperty("queueDepth").GetInt32()));
-        Assert.Equal(("premapped", "polling", "strict"), (settings.GetProperty("mapping").GetString(), settings.GetProperty("completion").GetString(), settings.GetProperty("iommu").GetString()));
+        (string Name, string Value)[] echoed =
+        [
+            ("device", "null:1M"), ("via", "udmabuf"), ("rw", "randread"), ("block", "4096"), ("queueDepth", "32"), ("threads", "1"),
+            ("iommu", "strict"), ("invalidation", "draining"), ("mapping", "premapped"), ("completion", "polling"), ("buffer", "16777216"),
+        ];
+        Assert.All(echoed, setting => Assert.Equal(setting.Value, settings.GetProperty(setting.Name).ToString()));
     }
 
     [Fact]
@@ -118,9 +129,11 @@ public sealed class BenchTests
     {
         using var folder = new WorkFolder();
         PluginFolders.CopyTo(folder["plugins"], except: "DmaBufIo.Importers.NvmePci");
-        PluginFolders.CopyFolder(Path.Combine(AppContext.BaseDirectory, "fixtures", "StaleNvme"), folder["plugins/DmaBufIo.Fixtures.StaleNvme"]);
+        PluginFolders.CopyFolder(
+            Path.Combine(AppContext.BaseDirectory, "fixtures", "StaleNvme"), folder["plugins/DmaBufIo.Fixtures.StaleNvme"]);
         CommandProcess.Result result = await CommandProcess.RunAsync(
-            "bench", "--device", folder.Random("a", Block * Blocks), "--via", "moving", "--invalidate-rate", "200", "--warmup", "0", "--runtime", "1s", "--buffer", "1M", "--plugins", folder["plugins"], "--json");
+            "bench", "--device", folder.Random("a", Block * Blocks), "--via", "moving", "--invalidate-rate", "200",
+            "--warmup", "0", "--runtime", "1s", "--buffer", "1M", "--plugins", folder["plugins"], "--json");
         Assert.Equal(1, result.ExitCode);
         Assert.False(result.Json.GetProperty("ok").GetBoolean());
         Assert.NotEqual(0, result.Json.GetProperty("staleAccesses").GetInt64() + result.Json.GetProperty("iommuFaults").GetInt64());
@@ -133,7 +146,8 @@ public sealed class BenchTests
     public async Task Ctrl_C_ends_the_run_and_what_was_measured_is_printed(string warmup, bool measured)
     {
         using var folder = new WorkFolder();
-        using Process process = CommandProcess.Start(["bench", "--device", folder.Sparse("a", 1 << 20), "--warmup", warmup, "--runtime", "600s", "--json"]);
+        using Process process = CommandProcess.Start(
+            ["bench", "--device", folder.Sparse("a", 1 << 20), "--warmup", warmup, "--runtime", "600s", "--json"]);
 
         // More than a start takes by far: it must have got to its requests.
         long started = Environment.TickCount64;
@@ -180,19 +194,20 @@ public sealed class BenchTests
     [InlineData("--via", "teleport", "udmabuf")]
     [InlineData("--frobnicate", "1", "--frobnicate")]
     public async Task An_option_that_makes_no_sense_is_refused_with_what_would(string option, string value, string fragment) =>
-        (await CommandProcess.RunAsync("bench", "--device", "null:1M", option, value)).AssertRefused(fragment);
+        (await RunAsync("--device", "null:1M", option, value)).AssertRefused(fragment);
 
     [Fact]
     public async Task A_missing_device_a_missing_file_and_two_ways_of_waiting_are_refused()
     {
         using var folder = new WorkFolder();
         (await CommandProcess.RunAsync("bench")).AssertRefused("--device", "null:1G");
-        (await CommandProcess.RunAsync("bench", "--device", folder["none"])).AssertRefused("ENOENT", folder["none"]);
-        (await CommandProcess.RunAsync("bench", "--device", "null:1M", "--block", "2M", "--queue-depth", "1")).AssertRefused("does not fit the device");
-        (await CommandProcess.RunAsync("bench", "--device", "null:1M", "--polling", "--interrupts")).AssertRefused("--polling");
-        (await CommandProcess.RunAsync("bench", "--device", "null:1M", "--interrupts")).AssertRefused("EOPNOTSUPP", "no interrupts");
-        (await CommandProcess.RunAsync("bench", "--device", "null:1M", "--via", "moving", "--mapping", "per-request", "--requests", "1")).AssertRefused("EOPNOTSUPP", "may move");
-        (await CommandProcess.RunAsync("bench", "--device", $"nvme:{folder.Random("a", Block)},ro=on", "--rw", "write", "--overwrite")).AssertRefused("EROFS");
+        (await RunAsync("--device", folder["none"])).AssertRefused("ENOENT", folder["none"]);
+        (await RunAsync("--device", "null:1M", "--block", "2M", "--queue-depth", "1")).AssertRefused("does not fit");
+        (await RunAsync("--device", "null:1M", "--polling", "--interrupts")).AssertRefused("--polling");
+        (await RunAsync("--device", "null:1M", "--interrupts")).AssertRefused("EOPNOTSUPP", "no interrupts");
+        (await RunAsync("--device", "null:1M", "--via", "moving", "--mapping", "per-request")).AssertRefused("EOPNOTSUPP", "may move");
+        string file = folder.Random("a", Block);
+        (await RunAsync("--device", $"nvme:{file},ro=on", "--rw", "write", "--overwrite")).AssertRefused("EROFS");
     }
 
     [Fact]
@@ -211,7 +226,9 @@ public sealed class BenchTests
         Assert.Equal("EINVAL", option.Json.GetProperty("error").GetProperty("errno").GetString());
     }
 
-    internal static async Task<JsonElement> MeasureAsync(params string[] arguments)
+    private static Task<CommandProcess.Result> RunAsync(params string[] arguments) => CommandProcess.RunAsync(["bench", .. arguments]);
+
+    private static async Task<JsonElement> MeasureAsync(params string[] arguments)
     {
         string[] warmup = arguments.Contains("--warmup") ? [] : ["--warmup", "0"];
         CommandProcess.Result result = await CommandProcess.RunAsync(["bench", .. arguments, .. warmup, "--json"]);
@@ -228,7 +245,10 @@ public sealed class BenchTests
         return await File.ReadAllBytesAsync(folder.Random("a", Block * Blocks), TestContext.Current.CancellationToken);
     }
 
-    /// <summary>Counts the blocks that are as they were and those that hold, whole, what one of the places of the buffer was filled with; any other fails.</summary>
+    /// <summary>
+    /// Counts the blocks that are as they were and those that hold, whole, what one of the places of the buffer was filled with; any other
+    /// fails.
+    /// </summary>
     private static (int Untouched, int Written) Sort(string file, byte[] original, int firstPlace, int places)
     {
         byte[] now = File.ReadAllBytes(file);

@@ -138,10 +138,12 @@ public sealed class LatencyHistogramTests
         {
             long exact = Exact(values, rank);
             long answer = histogram.Percentile(rank);
-            Assert.True(answer >= exact && answer - exact <= exact >> LatencyHistogram.PrecisionBits, $"rank {rank}: {answer} instead of {exact}");
+            Assert.True(
+                answer >= exact && answer - exact <= exact >> LatencyHistogram.PrecisionBits, $"rank {rank}: {answer} instead of {exact}");
         }
     }
 
     /// <summary>The least value that so many ten-thousandths of all do not exceed, by definition.</summary>
-    private static long Exact(long[] values, int rank) => values.Order().First(v => values.Count(other => other <= v) * 10_000L >= (long)values.Length * rank);
+    private static long Exact(long[] values, int rank) =>
+        values.Order().First(v => values.Count(other => other <= v) * 10_000L >= (long)values.Length * rank);
 }

@@ -39,7 +39,8 @@ public sealed class InterruptTests
         {
             for (int round = 0; round < 3; round++)
             {
-                WithRing(rig, Timeout.InfiniteTimeSpan, (first, firstFile) => WithRing(rig, Timeout.InfiniteTimeSpan, (second, secondFile) =>
+                WithRing(rig, Timeout.InfiniteTimeSpan, (first, firstFile) =>
+                    WithRing(rig, Timeout.InfiniteTimeSpan, (second, secondFile) =>
                 {
                     var completions = new RingCompletion[1];
                     for (int i = 0; i < 100; i++)
@@ -126,7 +127,8 @@ public sealed class InterruptTests
         var file = new BlockDeviceFile(rig.Device);
         try
         {
-            using var ring = new Ring(new RingOptions { Entries = 64, Completion = CompletionMode.Interrupts, HealthCheckInterval = healthCheck });
+            using var ring = new Ring(
+                new RingOptions { Entries = 64, Completion = CompletionMode.Interrupts, HealthCheckInterval = healthCheck });
             ring.RegisterBuffer(0, new BufferRegistration { Buffer = buffer, File = file });
             DmaBufIo.Tokens.DmaBufToken token = ring.TokenAt(0)!;
             test(ring, file);

@@ -14,11 +14,17 @@ public sealed partial class Ring
         if (_wake is not null && !queue.TryEnableInterrupts(_wake.Raise))
         {
             throw new DmaBufIoException(
-                Errno.EOPNOTSUPP, "Rings", $"{file.Name} in {Name}", "the device has no interrupts, and the ring waits for them", "Use CompletionMode.Polling for this file");
+                Errno.EOPNOTSUPP,
+                "Rings",
+                $"{file.Name} in {Name}",
+                "the device has no interrupts, and the ring waits for them",
+                "Use CompletionMode.Polling for this file");
         }
     }
 
-    /// <summary>Between two looks at the devices. Sleeps from the second fruitless one on: the look before it came after the signal was cleared.</summary>
+    /// <summary>
+    /// Between two looks at the devices. Sleeps from the second fruitless one on: the look before it came after the signal was cleared.
+    /// </summary>
     /// <returns>False when nobody would wake the ring: the caller polls.</returns>
     private bool TrySleep(int idleRounds, CancellationToken cancellationToken)
     {
@@ -36,15 +42,18 @@ public sealed partial class Ring
         return true;
     }
 
-    /// <summary>A visitor has worked the queues: what it ended gave an interrupt to nobody (a reset cancels), or one that the owner may have answered too early.</summary>
+    /// <summary>
+    /// A visitor has worked the queues: what it ended gave an interrupt to nobody (a reset cancels), or one that the owner may have
+    /// answered too early.
+    /// </summary>
     private void WakeOwner()
     {
         if (_ended.Count != 0 || _endedAsync.Count != 0 || _endedTags.Count != 0 || _roomMade)
             _wake?.Raise();
     }
 
-    // A device will complete something. What is parked or in part without a bio in flight waits for room that nobody announces (a reset), so it is polled for; and
-    // nobody announces that a parked request was cancelled.
+    // A device will complete something. What is parked or in part without a bio in flight waits for room that nobody announces (a reset),
+    // so it is polled for; and nobody announces that a parked request was cancelled.
     private bool WillBeWoken()
     {
         if (_cancellable != 0 && _parked.Count != 0)

@@ -28,11 +28,14 @@ internal sealed record AccessPattern(string Text, bool IsRandom, int ReadPercent
             "randwrite" => (true, 0),
             "randrw" => (true, 50),
             _ when text.StartsWith("randrw:", StringComparison.Ordinal)
-                && int.TryParse(text.AsSpan("randrw:".Length), NumberStyles.None, CultureInfo.InvariantCulture, out int share) => (true, share),
+                && int.TryParse(text.AsSpan("randrw:".Length), NumberStyles.None, CultureInfo.InvariantCulture, out int share) =>
+                    (true, share),
             _ => (false, -1),
         };
         return percent is >= 0 and <= 100
             ? new AccessPattern(text, isRandom, percent)
-            : throw BenchSettings.Refused("--rw", $"'{text}' is unknown", "Give read, write, randread, randwrite or randrw:PERCENT, where PERCENT of the requests are reads");
+            : throw BenchSettings.Refused(
+                "--rw", $"'{text}' is unknown",
+                "Give read, write, randread, randwrite or randrw:PERCENT, where PERCENT of the requests are reads");
     }
 }

@@ -24,14 +24,18 @@ internal sealed class BenchBuffer : IDisposable
     /// <summary>The exporter's buffer, or null.</summary>
     internal ExportedBuffer? Exported { get; }
 
-    /// <summary>Makes the memory and fills it with a pattern that says where it lies: what a write has written can be told from its contents.</summary>
+    /// <summary>
+    /// Makes the memory and fills it with a pattern that says where it lies: what a write has written can be told from its contents.
+    /// </summary>
     internal static BenchBuffer Create(DmaBufIoHost host, string via, long size)
     {
         BenchBuffer buffer = via == HostWord
             ? new BenchBuffer(MemoryRegion.Allocate("bench", size), null)
             : new BenchBuffer(null, host.CreateBuffer(via, "bench", size));
         long position = 0;
-        IReadOnlyList<MemoryRange> ranges = buffer._region is { } region ? [new MemoryRange(region, 0, size)] : buffer.Exported!.Buffer.Describe().Ranges;
+        IReadOnlyList<MemoryRange> ranges = buffer._region is { } region
+            ? [new MemoryRange(region, 0, size)]
+            : buffer.Exported!.Buffer.Describe().Ranges;
         foreach (MemoryRange range in ranges)
             position = Fill(range, position);
         return buffer;

@@ -20,9 +20,11 @@ internal static class BenchComparison
         ("iops", 1), ("bytesPerSecond", 1),
         ("latencyNs.min", -1), ("latencyNs.mean", -1), ("latencyNs.p50", -1), ("latencyNs.p90", -1), ("latencyNs.p99", -1),
         ("latencyNs.p999", -1), ("latencyNs.p9999", -1), ("latencyNs.max", -1),
-        ("cpuUse", 0), ("allocatedBytesPerRequest", -1), ("requests", 0), ("maps", 0), ("invalidations", 0), ("invalidationsUnderLoad", 0), ("reissued", 0),
+        ("cpuUse", 0), ("allocatedBytesPerRequest", -1),
+        ("requests", 0), ("maps", 0), ("invalidations", 0), ("invalidationsUnderLoad", 0), ("reissued", 0),
         ("iommuFaults", -1), ("staleAccesses", -1),
-        ("iommuPerRequest.maps", -1), ("iommuPerRequest.unmaps", -1), ("iommuPerRequest.walks", -1), ("iommuPerRequest.misses", -1), ("iommuPerRequest.invalidations", -1),
+        ("iommuPerRequest.maps", -1), ("iommuPerRequest.unmaps", -1), ("iommuPerRequest.walks", -1),
+        ("iommuPerRequest.misses", -1), ("iommuPerRequest.invalidations", -1),
     ];
 
     /// <summary>Compares two files and prints.</summary>
@@ -53,7 +55,10 @@ internal static class BenchComparison
         if (status != Errno.Ok)
             throw Refused(status, path, "it cannot be looked up", "Check the name");
         if (file.Kind != FileKind.Regular || file.Size > LargestFile)
-            throw Refused(Errno.EINVAL, path, file.Kind == FileKind.Regular ? $"it has {file.Size} bytes, far more than a result" : "it is not a regular file", "Give a file that 'dmabufio bench --json' has printed");
+            throw Refused(
+                Errno.EINVAL, path,
+                file.Kind == FileKind.Regular ? $"it has {file.Size} bytes, far more than a result" : "it is not a regular file",
+                "Give a file that 'dmabufio bench --json' has printed");
         JsonDocument document;
         try
         {
@@ -61,7 +66,8 @@ internal static class BenchComparison
         }
         catch (JsonException e)
         {
-            throw Refused(Errno.EINVAL, path, $"it is no JSON (line {e.LineNumber + 1})", "Give a file that 'dmabufio bench --json' has printed");
+            throw Refused(
+                Errno.EINVAL, path, $"it is no JSON (line {e.LineNumber + 1})", "Give a file that 'dmabufio bench --json' has printed");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -75,7 +81,9 @@ internal static class BenchComparison
         if (isResult)
             return document;
         document.Dispose();
-        throw Refused(Errno.EINVAL, path, $"it is no result of a benchmark: it has no {missing ?? "settings"}", "Give a file that 'dmabufio bench --json' has printed");
+        throw Refused(
+            Errno.EINVAL, path, $"it is no result of a benchmark: it has no {missing ?? "settings"}",
+            "Give a file that 'dmabufio bench --json' has printed");
     }
 
     private static double? Figure(JsonDocument document, string name)
@@ -137,7 +145,8 @@ internal static class BenchComparison
 /// <param name="B">The second file.</param>
 /// <param name="Figures">Each figure.</param>
 /// <param name="Settings">The settings in which they differ.</param>
-internal sealed record ComparisonReport(bool Ok, string A, string B, IReadOnlyList<ComparedFigure> Figures, IReadOnlyList<ComparedSetting> Settings);
+internal sealed record ComparisonReport(
+    bool Ok, string A, string B, IReadOnlyList<ComparedFigure> Figures, IReadOnlyList<ComparedSetting> Settings);
 
 /// <summary>One figure of two runs.</summary>
 /// <param name="Name">Its name in the results.</param>

@@ -34,11 +34,15 @@ internal sealed class BenchJob : IDisposable
             DeviceExpression expression = Expressions.Parse(host, settings.Device);
             _nothingMoves = Leaves(expression).All(static e => e.Word == NullWord);
             if (settings.Pattern.Writes && !settings.Overwrite && !_nothingMoves)
-                throw BenchSettings.Refused("--rw", $"'{settings.Pattern.Text}' would overwrite what '{settings.Device}' holds", "Give --overwrite when its contents may be lost, or measure reads");
+                throw BenchSettings.Refused(
+                    "--rw", $"'{settings.Pattern.Text}' would overwrite what '{settings.Device}' holds",
+                    "Give --overwrite when its contents may be lost, or measure reads");
             _phases = Own(new BenchPhases(settings.Threads, isOver: settings.Warmup == TimeSpan.Zero));
             _buffer = Own(BenchBuffer.Create(host, settings.Exporter, settings.Buffer));
             if (settings.InvalidateRate > 0 && _buffer.Exported?.Mover is null)
-                throw BenchSettings.Refused("--invalidate-rate", $"exporter '{settings.Exporter}' never moves its buffers", "Use an exporter that moves, for example --via moving");
+                throw BenchSettings.Refused(
+                    "--invalidate-rate", $"exporter '{settings.Exporter}' never moves its buffers",
+                    "Use an exporter that moves, for example --via moving");
             _device = Own(host.Open(expression, readOnly: !settings.Pattern.Writes));
             BlockDevice device = _device.BlockDevice;
             Check(device);
@@ -59,7 +63,9 @@ internal sealed class BenchJob : IDisposable
 
     /// <summary>Anything that ended a thread, as an error of this command.</summary>
     internal static DmaBufIoException AsFailure(Exception e) => e as DmaBufIoException
-        ?? new DmaBufIoException(Errno.EIO, "bench", "a thread of the benchmark", $"{e.GetType().Name}: {e.Message.TrimEnd('.')}", "Check the plugins that were used", inner: e);
+        ?? new DmaBufIoException(
+            Errno.EIO, "bench", "a thread of the benchmark", $"{e.GetType().Name}: {e.Message.TrimEnd('.')}",
+            "Check the plugins that were used", inner: e);
 
     /// <summary>Warms up and measures. A cancellation ends it early; what was measured until then is reported.</summary>
     /// <exception cref="DmaBufIoException">A request or a move failed.</exception>
@@ -68,7 +74,9 @@ internal sealed class BenchJob : IDisposable
         var threads = new List<Thread>();
         foreach (BenchLane lane in _lanes)
             threads.Add(new Thread(lane.Run) { Name = $"bench {threads.Count}", IsBackground = true });
-        using RateMover? mover = _settings.InvalidateRate > 0 ? new RateMover(_buffer.Exported!.Mover!, _buffer.Exported.Buffer, _settings.InvalidateRate, _phases.Stop) : null;
+        using RateMover? mover = _settings.InvalidateRate > 0
+            ? new RateMover(_buffer.Exported!.Mover!, _buffer.Exported.Buffer, _settings.InvalidateRate, _phases.Stop)
+            : null;
         BenchSnapshot before = default;
         BenchSnapshot after = default;
         foreach (Thread thread in threads)
@@ -116,11 +124,16 @@ internal sealed class BenchJob : IDisposable
     private void Check(BlockDevice device)
     {
         if (_settings.Block % device.Limits.LogicalBlockSize != 0)
-            throw BenchSettings.Refused("--block", $"{_settings.Block} bytes are no multiple of the device's logical block ({device.Limits.LogicalBlockSize})", $"Give a multiple of {device.Limits.LogicalBlockSize}");
+            throw BenchSettings.Refused(
+                "--block", $"{_settings.Block} bytes are no multiple of the device's logical block ({device.Limits.LogicalBlockSize})",
+                $"Give a multiple of {device.Limits.LogicalBlockSize}");
         if (_settings.Block > int.MaxValue || device.Capacity < _settings.Block)
-            throw BenchSettings.Refused("--block", $"a request of {_settings.Block} bytes does not fit the device of {device.Capacity}", "Give a smaller block or a larger device");
+            throw BenchSettings.Refused(
+                "--block", $"a request of {_settings.Block} bytes does not fit the device of {device.Capacity}",
+                "Give a smaller block or a larger device");
         if (_settings.Pattern.Writes && device.IsReadOnly)
-            throw new DmaBufIoException(Errno.EROFS, "bench", _settings.Device, "the device is write-protected", "Measure reads, or leave its option ro out");
+            throw new DmaBufIoException(
+                Errno.EROFS, "bench", _settings.Device, "the device is write-protected", "Measure reads, or leave its option ro out");
     }
 
     private DmaBufIoException? Failure(RateMover? mover) => _lanes.Find(static l => l.Failure is not null)?.Failure ?? mover?.Failure;
@@ -176,6 +189,7 @@ internal sealed class BenchJob : IDisposable
         double seconds = Math.Max(1e-9, Stopwatch.GetElapsedTime(before.Timestamp, after.Timestamp).TotalSeconds);
         long allocated = after.Allocated - before.Allocated;
         double nanoseconds = 1e9 / Stopwatch.Frequency;
+        long first = _lanes.Select(static l => l.FirstCompletion).Where(static t => t != 0).DefaultIfEmpty().Min();
         IReadOnlyList<string> problems = _device.Root.Problems;
         return new BenchReport
         {
@@ -198,7 +212,7 @@ internal sealed class BenchJob : IDisposable
             IommuFaults = _iommu.Faults,
             StaleAccesses = _iommu.StaleAccesses,
             IommuPerRequest = IommuPerRequest.Between(before.Iommu, after.Iommu, requests),
-            FirstCompletionNs = (long)(_lanes.Select(static l => l.FirstCompletion).Where(static t => t != 0).DefaultIfEmpty().Min() * nanoseconds),
+            FirstCompletionNs = (long)(first * nanoseconds),
             Settings = BenchSettingsReport.From(_settings),
             Problems = problems,
         };
@@ -210,5 +224,8 @@ internal sealed class BenchJob : IDisposable
     }
 }
 
-/// <summary>What is read while everything rests. Allocations are those of all threads but the reading one, which draws the live line.</summary>
-internal readonly record struct BenchSnapshot(long Timestamp, TimeSpan Cpu, long Allocated, (long Moves, long UnderLoad) Moves, IommuCounters Iommu);
+/// <summary>
+/// What is read while everything rests. Allocations are those of all threads but the reading one, which draws the live line.
+/// </summary>
+internal readonly record struct BenchSnapshot(
+    long Timestamp, TimeSpan Cpu, long Allocated, (long Moves, long UnderLoad) Moves, IommuCounters Iommu);

@@ -8,9 +8,9 @@ namespace DmaBufIo.Cli.Benching;
 
 /// <summary>One thread of a benchmark with a ring of its own.</summary>
 /// <remarks>
-/// The loop must add little to what it measures: nothing is allocated, requests are submitted and reaped in batches, and the clock is read twice per batch,
-/// before the submission and after the reaping. So a latency is from before the submission of the request's batch to after the reaping of the batch it came
-/// with: never less than the request's own, at depth 1 the request's own.
+/// The loop must add little to what it measures: nothing is allocated, requests are submitted and reaped in batches, and the clock is read
+/// twice per batch, before the submission and after the reaping. So a latency is from before the submission of the request's batch to after
+/// the reaping of the batch it came with: never less than the request's own, at depth 1 the request's own.
 /// </remarks>
 internal sealed class BenchLane : IDisposable
 {
@@ -65,7 +65,9 @@ internal sealed class BenchLane : IDisposable
         long share = _isRandom ? all : Math.Max(1, all / settings.Threads);
         _first = _isRandom ? 0 : Math.Min(index * share, all - 1);
         _blocks = share;
-        _share = settings.Requests is { } requests ? (requests / settings.Threads) + (index < requests % settings.Threads ? 1 : 0) : long.MaxValue;
+        _share = settings.Requests is { } requests
+            ? (requests / settings.Threads) + (index < requests % settings.Threads ? 1 : 0)
+            : long.MaxValue;
         _ring = new Ring(new RingOptions
         {
             Name = $"bench {index}",
@@ -237,6 +239,10 @@ internal sealed class BenchLane : IDisposable
     }
 
     private void Fail(in RingCompletion completion) => Failure ??= completion.Status == Errno.Ok
-        ? new DmaBufIoException(Errno.EIO, "bench", _file.Name, $"a request transferred {completion.Bytes} bytes of {_block}", "Check that the device holds as many bytes as it says")
-        : new DmaBufIoException(completion.Status, "bench", _file.Name, "a request failed", "See what the device itself says, if it says anything", inner: _token?.LastMapError);
+        ? new DmaBufIoException(
+            Errno.EIO, "bench", _file.Name, $"a request transferred {completion.Bytes} bytes of {_block}",
+            "Check that the device holds as many bytes as it says")
+        : new DmaBufIoException(
+            completion.Status, "bench", _file.Name, "a request failed", "See what the device itself says, if it says anything",
+            inner: _token?.LastMapError);
 }

@@ -3,7 +3,10 @@ namespace DmaBufIo.Cli.Benching;
 /// <summary>
 /// Lets lanes work and rest together. While they rest nothing is in flight anywhere, so that what is counted then is exact.
 /// </summary>
-/// <remarks>Lanes: work until <see cref="IsOver"/>, drain, <see cref="Rest"/>; and again. The conductor: wait, <see cref="End"/>, count, <see cref="Resume"/>.</remarks>
+/// <remarks>
+/// Lanes: work until <see cref="IsOver"/>, drain, <see cref="Rest"/>; and again. The conductor: wait, <see cref="End"/>, count,
+/// <see cref="Resume"/>.
+/// </remarks>
 internal sealed class BenchPhases : IDisposable
 {
     private readonly Barrier _barrier;

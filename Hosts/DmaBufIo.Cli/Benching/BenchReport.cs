@@ -4,7 +4,9 @@ using DmaBufIo.Rings;
 
 namespace DmaBufIo.Cli.Benching;
 
-/// <summary>What <c>bench</c> prints, as text or as one JSON object. All figures are of the measurement alone: the warm-up is not in them.</summary>
+/// <summary>
+/// What <c>bench</c> prints, as text or as one JSON object. All figures are of the measurement alone: the warm-up is not in them.
+/// </summary>
 internal sealed record BenchReport
 {
     public bool Ok { get; init; }
@@ -48,7 +50,9 @@ internal sealed record BenchReport
 
     public IommuPerRequest IommuPerRequest { get; init; } = new();
 
-    /// <summary>When the first request of the measurement was reaped: nanoseconds of the system's monotonic clock; 0 when there was none.</summary>
+    /// <summary>
+    /// When the first request of the measurement was reaped: nanoseconds of the system's monotonic clock; 0 when there was none.
+    /// </summary>
     public long FirstCompletionNs { get; init; }
 
     public required BenchSettingsReport Settings { get; init; }

@@ -14,7 +14,8 @@ internal static class BenchRun
     /// <param name="live">Shows how far it is.</param>
     /// <param name="cancellationToken">Ends it early, as Ctrl-C does.</param>
     /// <returns>The report; <see cref="BenchReport.Error"/> says what failed.</returns>
-    internal static async Task<BenchReport> MeasureAsync(BenchSettings settings, CommonSettings common, LiveLine live, CancellationToken cancellationToken = default)
+    internal static async Task<BenchReport> MeasureAsync(
+        BenchSettings settings, CommonSettings common, LiveLine live, CancellationToken cancellationToken = default)
     {
         BenchReport report = new() { Settings = BenchSettingsReport.From(settings) };
         await CommandHost.RunAsync(common with { Iommu = settings.Iommu }, (host, iommu, stopping) =>
@@ -47,7 +48,8 @@ internal static class BenchRun
             CommandOutput.Message($"error: {access}");
         if (report is { Interrupted: true, Requests: 0, Error: null })
         {
-            var e = new DmaBufIoException(Errno.EINTR, "bench", "the measurement", "it was interrupted before a request had ended", "Start it again");
+            var e = new DmaBufIoException(
+                Errno.EINTR, "bench", "the measurement", "it was interrupted before a request had ended", "Start it again");
             CommandOutput.Message("interrupted");
             report = report with { Error = ErrorReport.From(e) };
         }

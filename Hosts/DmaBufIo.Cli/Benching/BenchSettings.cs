@@ -12,7 +12,9 @@ internal sealed record BenchSettings
 {
     internal static readonly TimeSpan DefaultRuntime = TimeSpan.FromSeconds(5);
 
-    /// <summary>Code is recompiled with what was learnt of it while it runs; at less than a second, slow code would be measured with it.</summary>
+    /// <summary>
+    /// Code is recompiled with what was learnt of it while it runs; at less than a second, slow code would be measured with it.
+    /// </summary>
     internal static readonly TimeSpan DefaultWarmup = TimeSpan.FromSeconds(2);
 
     public required string Device { get; init; }
@@ -57,15 +59,27 @@ internal sealed record BenchSettings
     /// <exception cref="DmaBufIoException">An option is out of its range (<c>EINVAL</c>).</exception>
     internal BenchSettings Validate()
     {
-        Require(Buffer > 0 && Buffer % MemoryRegion.PageSize == 0, "--buffer", $"{Buffer} bytes are not a positive multiple of the page size ({MemoryRegion.PageSize})", "Give for example --buffer 16M");
-        Require(Block > 0 && Block % 512 == 0, "--block", $"{Block} bytes are not a positive multiple of 512", "Give for example --block 4K");
+        Require(
+            Buffer > 0 && Buffer % MemoryRegion.PageSize == 0, "--buffer",
+            $"{Buffer} bytes are not a positive multiple of the page size ({MemoryRegion.PageSize})", "Give for example --buffer 16M");
+        Require(
+            Block > 0 && Block % 512 == 0, "--block", $"{Block} bytes are not a positive multiple of 512", "Give for example --block 4K");
         Require(QueueDepth is >= 1 and <= 4096, "--queue-depth", $"{QueueDepth} is out of range", "Give 1 to 4096");
         Require(Threads is >= 1 and <= 64, "--threads", $"{Threads} is out of range", "Give 1 to 64");
         Require(Runtime > TimeSpan.Zero, "--runtime", "nothing can be measured in no time", "Give for example --runtime 5s");
         Require(Requests is null or > 0, "--requests", $"{Requests} is not positive", "Give a number of requests");
-        Require(InvalidateRate is >= 0 and <= 1e6, "--invalidate-rate", $"{InvalidateRate} is out of range", "Give moves per second, or 0 for none");
-        Require(Block <= Buffer / QueueDepth / Threads, "--buffer", $"{Threads * (long)QueueDepth} requests of {Block} bytes need {BufferNeeded} bytes, the buffer has {Buffer}", "Give a larger --buffer, or less of --block, --queue-depth or --threads");
-        Require(BufferNeeded <= Buffer, "--buffer", $"{Threads * (long)QueueDepth} requests of {Block} bytes, with places of their own for reads and writes, need {BufferNeeded} bytes, the buffer has {Buffer}", $"Give at least --buffer {BufferNeeded}");
+        Require(
+            InvalidateRate is >= 0 and <= 1e6, "--invalidate-rate", $"{InvalidateRate} is out of range",
+            "Give moves per second, or 0 for none");
+        Require(
+            Block <= Buffer / QueueDepth / Threads, "--buffer",
+            $"{Threads * (long)QueueDepth} requests of {Block} bytes need {BufferNeeded} bytes, the buffer has {Buffer}",
+            "Give a larger --buffer, or less of --block, --queue-depth or --threads");
+        Require(
+            BufferNeeded <= Buffer, "--buffer",
+            $"{Threads * (long)QueueDepth} requests of {Block} bytes, each with a place for reads and one for writes, "
+            + $"need {BufferNeeded} bytes, the buffer has {Buffer}",
+            $"Give at least --buffer {BufferNeeded}");
         return this;
     }
 
@@ -79,7 +93,8 @@ internal sealed record BenchSettings
     /// <exception cref="DmaBufIoException">No duration (<c>EINVAL</c>).</exception>
     internal static TimeSpan Time(string option, string text) => Duration.TryParse(text, out TimeSpan time)
         ? time
-        : throw Refused(option, $"'{text}' is not a duration of up to a day", "Write for example 2s, 500ms or 1m; a number alone is seconds");
+        : throw Refused(
+            option, $"'{text}' is not a duration of up to a day", "Write for example 2s, 500ms or 1m; a number alone is seconds");
 
     /// <summary>Parses an option that names one of a few values.</summary>
     /// <exception cref="DmaBufIoException">Unknown (<c>EINVAL</c>).</exception>

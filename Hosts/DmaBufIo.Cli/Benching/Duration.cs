@@ -13,7 +13,8 @@ internal static class Duration
     {
         (string suffix, double seconds) = Array.Find(s_units, u => text.EndsWith(u.Suffix, StringComparison.Ordinal));
         duration = default;
-        if (!double.TryParse(text.AsSpan(0, text.Length - suffix.Length), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double value)
+        ReadOnlySpan<char> number = text.AsSpan(0, text.Length - suffix.Length);
+        if (!double.TryParse(number, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double value)
             || !(value * seconds <= 86400))
         {
             return false;

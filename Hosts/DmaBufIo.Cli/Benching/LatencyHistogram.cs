@@ -3,8 +3,9 @@ using System.Numerics;
 namespace DmaBufIo.Cli.Benching;
 
 /// <summary>
-/// A log-linear histogram of durations: 128 buckets per power of two, values below 256 exactly. What it answers is at most 1/128 (0.79 %) above the exact
-/// percentile and never below it; least, greatest and mean are exact. Fixed memory (57 KiB), any value from 0 to 2^63 - 1, no allocation after construction.
+/// A log-linear histogram of durations: 128 buckets per power of two, values below 256 exactly. What it answers is at most 1/128 (0.79 %)
+/// above the exact percentile and never below it; least, greatest and mean are exact. Fixed memory (57 KiB), any value from 0 to 2^63 - 1,
+/// no allocation after construction.
 /// </summary>
 /// <remarks>One thread records; others read when it rests.</remarks>
 internal sealed class LatencyHistogram

@@ -3,7 +3,9 @@ using DmaBufIo.Cli.Output;
 
 namespace DmaBufIo.Cli.Benching;
 
-/// <summary>One line that is written over once a second while a benchmark runs. Only on a terminal: elsewhere it would be many lines.</summary>
+/// <summary>
+/// One line that is written over once a second while a benchmark runs. Only on a terminal: elsewhere it would be many lines.
+/// </summary>
 /// <param name="isShown">False: nothing is written.</param>
 internal sealed class LiveLine(bool isShown)
 {
@@ -37,7 +39,8 @@ internal sealed class LiveLine(bool isShown)
             return;
         long now = Stopwatch.GetTimestamp();
         double rate = (completed - _completed) / Stopwatch.GetElapsedTime(_at, now).TotalSeconds;
-        Write($"{_what} {Stopwatch.GetElapsedTime(_begun, now).TotalSeconds:0} of {_time.TotalSeconds:0.#} s: {BenchText.Count(rate)} IOPS, {CommandOutput.Size(rate * block)}/s");
+        string elapsed = $"{Stopwatch.GetElapsedTime(_begun, now).TotalSeconds:0} of {_time.TotalSeconds:0.#} s";
+        Write($"{_what} {elapsed}: {BenchText.Count(rate)} IOPS, {CommandOutput.Size(rate * block)}/s");
         _completed = completed;
         _at = now;
     }

@@ -5,7 +5,10 @@ using DmaBufIo.Plugins;
 
 namespace DmaBufIo.Cli.Benching;
 
-/// <summary>Moves the buffer so many times per second, on a thread of its own, while requests go on. What it falls behind it does not make up for later.</summary>
+/// <summary>
+/// Moves the buffer so many times per second, on a thread of its own, while requests go on. What it falls behind it does not make up for
+/// later.
+/// </summary>
 internal sealed class RateMover : IDisposable
 {
     private readonly IMovableBuffers _exporter;

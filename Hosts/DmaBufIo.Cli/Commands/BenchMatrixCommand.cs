@@ -15,10 +15,17 @@ internal static class BenchMatrixCommand
     {
         string known = string.Join(", ", BenchGoal.All.Select(static g => $"{g.Number} ({g.Title})"));
         var goal = new Option<int[]>("--goal") { Description = $"Measure only this one; can be repeated. Known: {known}" };
-        var runs = new Option<int>("--runs") { Description = "How often each measurement is repeated: its median counts", DefaultValueFactory = static _ => 3 };
-        var runtime = new Option<string>("--runtime") { Description = "How long one measurement takes", DefaultValueFactory = static _ => "1s" };
-        var warmup = new Option<string>("--warmup") { Description = "How long requests run before it", DefaultValueFactory = static _ => "1s" };
-        var command = new Command("matrix", "Measures the goals of performance: value, target, spread; exit code 0 when all are met") { goal, runs, runtime, warmup };
+        var runs = new Option<int>("--runs")
+        {
+            Description = "How often each measurement is repeated: its median counts",
+            DefaultValueFactory = static _ => 3,
+        };
+        var runtime = Seconds("--runtime", "How long one measurement takes");
+        var warmup = Seconds("--warmup", "How long requests run before it");
+        var command = new Command("matrix", "Measures the goals of performance: value, target, spread; exit code 0 when all are met")
+        {
+            goal, runs, runtime, warmup,
+        };
         CommonOptions common = CommonOptions.AddTo(command);
         command.SetAction((parsed, _) => CommandGuard.RunAsync(common.Read(parsed).Json, () =>
         {
@@ -35,23 +42,30 @@ internal static class BenchMatrixCommand
         return command;
     }
 
+    private static Option<string> Seconds(string name, string description) =>
+        new(name) { Description = description, DefaultValueFactory = static _ => "1s" };
+
     private static IReadOnlyList<BenchGoal> Choose(int[] numbers)
     {
         foreach (int number in numbers)
         {
             if (!BenchGoal.All.Any(g => g.Number == number))
-                throw BenchSettings.Refused("--goal", $"there is no goal {number} that can be measured", $"Give one of {string.Join(", ", BenchGoal.All.Select(static g => g.Number))}");
+                throw BenchSettings.Refused(
+                    "--goal", $"there is no goal {number} that can be measured",
+                    $"Give one of {string.Join(", ", BenchGoal.All.Select(static g => g.Number))}");
         }
 
         return [.. BenchGoal.All.Where(g => numbers.Length == 0 || numbers.Contains(g.Number))];
     }
 
-    private static async Task<int> RunAsync(IReadOnlyList<BenchGoal> goals, CommonSettings common, int runs, TimeSpan runtime, TimeSpan warmup)
+    private static async Task<int> RunAsync(
+        IReadOnlyList<BenchGoal> goals, CommonSettings common, int runs, TimeSpan runtime, TimeSpan warmup)
     {
         if (runtime <= TimeSpan.Zero)
             throw BenchSettings.Refused("--runtime", "nothing can be measured in no time", "Give for example --runtime 1s");
         if (warmup <= TimeSpan.Zero)
-            throw BenchSettings.Refused("--warmup", "without a warm-up the making of the first map would be measured", "Give for example --warmup 1s");
+            throw BenchSettings.Refused(
+                "--warmup", "without a warm-up the making of the first map would be measured", "Give for example --warmup 1s");
         using var cancel = new CancellationTokenSource();
         void Stop(PosixSignalContext signal)
         {
@@ -75,19 +89,24 @@ internal static class BenchMatrixCommand
                 Print(goal, measured!);
         }
 
-        var report = new MatrixReport(!interrupted && results.TrueForAll(static r => r.Ok), interrupted, runs, Environment.ProcessorCount, results);
+        var report = new MatrixReport(
+            !interrupted && results.TrueForAll(static r => r.Ok), interrupted, runs, Environment.ProcessorCount, results);
         if (common.Json)
             CommandOutput.Json(report);
         else
-            CommandOutput.Data(report.Ok ? "ok" : $"FALLS SHORT: {string.Join("; ", results.Where(static r => !r.Ok).Select(static r => $"{r.Goal} {r.What}"))}");
+            CommandOutput.Data(report.Ok ? "ok" : $"FALLS SHORT: {string.Join("; ", Short(results))}");
         if (interrupted)
             CommandOutput.Message("interrupted");
         return interrupted ? CommandOutput.Interrupted : report.Ok ? CommandOutput.Success : CommandOutput.Failure;
     }
 
+    private static IEnumerable<string> Short(IEnumerable<GoalResult> results) =>
+        results.Where(static r => !r.Ok).Select(static r => $"{r.Goal} {r.What}");
+
     /// <summary>Measures one goal in a folder of its own.</summary>
     /// <returns>Its results; null when it was interrupted.</returns>
-    private static async Task<IReadOnlyList<GoalResult>?> MeasureAsync(BenchGoal goal, CommonSettings common, int runs, TimeSpan runtime, TimeSpan warmup, CancellationToken cancellationToken)
+    private static async Task<IReadOnlyList<GoalResult>?> MeasureAsync(
+        BenchGoal goal, CommonSettings common, int runs, TimeSpan runtime, TimeSpan warmup, CancellationToken cancellationToken)
     {
         DirectoryInfo folder = Directory.CreateTempSubdirectory("dmabufio-goal-");
         try
@@ -136,8 +155,8 @@ internal static class BenchMatrixCommand
                 _ => "",
             };
             string verdict = result.Ok ? result.Bound == GoalBound.None ? "" : "ok" : "FALLS SHORT";
-            string line = $"  {result.What,-52} {Number(result.Measured),12} {result.Unit,-14} {target,-10} spread {Number(result.Spread),-10} {verdict,-11} {result.Note}";
-            CommandOutput.Data(line.TrimEnd());
+            string measured = $"{Number(result.Measured),12} {result.Unit,-14} {target,-10} spread {Number(result.Spread),-10}";
+            CommandOutput.Data($"  {result.What,-58} {measured} {verdict,-11} {result.Note}".TrimEnd());
         }
 
         foreach (string how in results.Select(static r => r.How).Distinct())

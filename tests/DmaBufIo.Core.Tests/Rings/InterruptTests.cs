@@ -5,7 +5,10 @@ using DmaBufIo.Tests.SyncTests;
 
 namespace DmaBufIo.Tests.Rings;
 
-/// <summary>A ring that sleeps for its interrupts. No health check ends a sleep here: a wake-up that is lost is lost for good, and the test's limit ends it.</summary>
+/// <summary>
+/// A ring that sleeps for its interrupts. No health check ends a sleep here: a wake-up that is lost is lost for good, and the test's limit
+/// ends it.
+/// </summary>
 public sealed class InterruptTests
 {
     private static readonly RingOptions s_sleeping = new()
@@ -75,7 +78,8 @@ public sealed class InterruptTests
         Actor other = Actor.Start("device", () =>
         {
             Assert.True(secondLook.Wait(Actor.Limit));
-            Assert.True(SpinWait.SpinUntil(() => (ring.ThreadState & ThreadState.WaitSleepJoin) != 0, Actor.Limit), "the ring does not sleep");
+            Assert.True(
+                SpinWait.SpinUntil(() => (ring.ThreadState & ThreadState.WaitSleepJoin) != 0, Actor.Limit), "the ring does not sleep");
             device.Post();
             device.Interrupt();
         });
@@ -196,7 +200,8 @@ public sealed class InterruptTests
     {
         using var stage = new Stage(ring: s_sleeping, register: false);
         var file = new BlockDeviceFile(new InterruptingDevice(stage.Device) { HasInterrupts = false });
-        var refused = Assert.Throws<DmaBufIoException>(() => stage.Ring.RegisterBuffer(0, new BufferRegistration { Buffer = stage.Exporter.Buffer, File = file }));
+        var refused = Assert.Throws<DmaBufIoException>(
+            () => stage.Ring.RegisterBuffer(0, new BufferRegistration { Buffer = stage.Exporter.Buffer, File = file }));
         Assert.Equal(Errno.EOPNOTSUPP, refused.Errno);
         Assert.Equal(Errno.Ok, Stage.WaitFor(() => file.References == 1 && stage.Exporter.Buffer.References == 1));
         file.Put();
@@ -205,8 +210,11 @@ public sealed class InterruptTests
     [Theory]
     [InlineData(0)]
     [InlineData(-5)]
-    public void An_interval_that_is_not_positive_is_refused(int milliseconds) =>
-        Assert.Equal(Errno.EINVAL, Assert.Throws<DmaBufIoException>(() => new RingOptions { HealthCheckInterval = TimeSpan.FromMilliseconds(milliseconds) }).Errno);
+    public void An_interval_that_is_not_positive_is_refused(int milliseconds)
+    {
+        var interval = TimeSpan.FromMilliseconds(milliseconds);
+        Assert.Equal(Errno.EINVAL, Assert.Throws<DmaBufIoException>(() => new RingOptions { HealthCheckInterval = interval }).Errno);
+    }
 
     private static void With(Action<Stage, InterruptingDevice, BlockDeviceFile> test)
     {

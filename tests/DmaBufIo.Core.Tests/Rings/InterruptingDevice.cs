@@ -8,7 +8,9 @@ using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Tests.Rings;
 
-/// <summary>A device that completes what it is told to complete, when it is told, and interrupts then. Tokens are those of the device below.</summary>
+/// <summary>
+/// A device that completes what it is told to complete, when it is told, and interrupts then. Tokens are those of the device below.
+/// </summary>
 internal sealed class InterruptingDevice(BlockDevice below) : BlockDevice
 {
     private readonly ConcurrentQueue<BioHandle> _committed = new();
@@ -32,7 +34,9 @@ internal sealed class InterruptingDevice(BlockDevice below) : BlockDevice
     /// <summary>Looks so far.</summary>
     internal int Polls;
 
-    /// <summary>Runs at the end of each look, when it is known what the look has found: how many looks there were, how much this one found.</summary>
+    /// <summary>
+    /// Runs at the end of each look, when it is known what the look has found: how many looks there were, how much this one found.
+    /// </summary>
     internal Action<int, int>? Looked { get; set; }
 
     internal bool HasInterrupts { get; init; } = true;

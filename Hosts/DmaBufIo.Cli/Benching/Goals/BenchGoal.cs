@@ -2,7 +2,9 @@ using DmaBufIo.Cli.Commands;
 
 namespace DmaBufIo.Cli.Benching.Goals;
 
-/// <summary>One goal of performance: measures itself and says whether it is met. Add an object to <see cref="All"/> to add a goal.</summary>
+/// <summary>
+/// One goal of performance: measures itself and says whether it is met. Add an object to <see cref="All"/> to add a goal.
+/// </summary>
 internal abstract class BenchGoal
 {
     /// <summary>The goals that can be measured, in their order.</summary>
@@ -18,6 +20,27 @@ internal abstract class BenchGoal
     /// <param name="context">How thoroughly, and where.</param>
     /// <returns>One result or more.</returns>
     internal abstract Task<IReadOnlyList<GoalResult>> RunAsync(GoalContext context);
+
+    /// <summary>A result without a target.</summary>
+    /// <param name="what">What was measured.</param>
+    /// <param name="values">One value per run, at least one.</param>
+    /// <param name="unit">Their unit.</param>
+    /// <param name="how">How it was measured.</param>
+    /// <param name="note">What must be said with it.</param>
+    protected GoalResult Report(string what, IEnumerable<double> values, string unit, string how, string? note = null) =>
+        GoalResult.From(this, what, [.. values], unit, GoalBound.None, null, how, note);
+
+    /// <summary>A result whose median should stand to a target as said.</summary>
+    /// <param name="what">What was measured.</param>
+    /// <param name="values">One value per run, at least one.</param>
+    /// <param name="unit">Their unit.</param>
+    /// <param name="bound">How the median, or with <see cref="GoalBound.Exactly"/> each value, should stand to the target.</param>
+    /// <param name="target">The target.</param>
+    /// <param name="how">How it was measured.</param>
+    /// <param name="note">What must be said with it.</param>
+    protected GoalResult Judge(
+        string what, IEnumerable<double> values, string unit, GoalBound bound, double target, string how, string? note = null) =>
+        GoalResult.From(this, what, [.. values], unit, bound, target, how, note);
 }
 
 /// <summary>How goals are measured.</summary>
@@ -26,7 +49,9 @@ internal sealed class GoalContext
     /// <summary>Plugin folder and log.</summary>
     internal required CommonSettings Common { get; init; }
 
-    /// <summary>How often each measurement is repeated; results are the median, and their spread is from the least to the greatest.</summary>
+    /// <summary>
+    /// How often each measurement is repeated; results are the median, and their spread is from the least to the greatest.
+    /// </summary>
     internal required int Runs { get; init; }
 
     /// <summary>How long one measurement takes.</summary>
@@ -58,11 +83,14 @@ internal sealed class GoalContext
     /// <summary>Runs a benchmark whose failure is the goal's.</summary>
     internal async Task<BenchReport> MeasureAsync(BenchSettings settings)
     {
-        BenchReport report = await BenchRun.MeasureAsync(settings with { Runtime = Runtime, Warmup = Warmup }, Common, new LiveLine(isShown: false), Cancellation);
+        BenchReport report = await BenchRun.MeasureAsync(
+            settings with { Runtime = Runtime, Warmup = Warmup }, Common, new LiveLine(isShown: false), Cancellation);
         if (report.Interrupted)
             throw new OperationCanceledException();
         if (!report.Ok)
-            throw new Errors.DmaBufIoException(Errors.Errno.EIO, "bench", "a measurement of the goal", report.Error?.Problem ?? "a device did something it may not", "See the messages before this one");
+            throw new Errors.DmaBufIoException(
+                Errors.Errno.EIO, "bench", "a measurement of the goal", report.Error?.Problem ?? "a device did something it may not",
+                "See the messages before this one");
         return report;
     }
 }

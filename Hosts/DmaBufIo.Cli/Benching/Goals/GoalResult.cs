@@ -61,10 +61,13 @@ internal sealed record GoalResult
     /// <param name="target">The target; null without one.</param>
     /// <param name="how">How it was measured.</param>
     /// <param name="note">What must be said with it.</param>
-    internal static GoalResult From(BenchGoal goal, string what, IReadOnlyList<double> values, string unit, GoalBound bound, double? target, string how, string? note = null)
+    internal static GoalResult From(
+        BenchGoal goal, string what, IReadOnlyList<double> values, string unit, GoalBound bound, double? target, string how,
+        string? note = null)
     {
         double[] sorted = [.. values.Order()];
-        double median = sorted.Length % 2 == 1 ? sorted[sorted.Length / 2] : (sorted[(sorted.Length / 2) - 1] + sorted[sorted.Length / 2]) / 2;
+        int half = sorted.Length / 2;
+        double median = sorted.Length % 2 == 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
         return new GoalResult
         {
             Goal = goal.Number,

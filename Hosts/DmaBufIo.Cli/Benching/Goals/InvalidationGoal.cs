@@ -12,9 +12,10 @@ namespace DmaBufIo.Cli.Benching.Goals;
 
 /// <summary>Goal 6: how long an invalidation takes at depth 128, and what the map after it costs.</summary>
 /// <remarks>
-/// On a null device every request completes when its doorbell is rung. With an owner that is idle, so that the invalidating thread reaps in its place, the
-/// oldest request's own completion takes no time, and all the time from the call to its return counts. Against an owner that goes on submitting on another
-/// thread, a request's own completion is the time that the owner takes from submitting to reaping it, measured undisturbed in the same run.
+/// On a null device every request completes when its doorbell is rung. With an owner that is idle, so that the invalidating thread reaps in
+/// its place, the oldest request's own completion takes no time, and all the time from the call to its return counts. Against an owner that
+/// goes on submitting on another thread, a request's own completion is the time that the owner takes from submitting to reaping it,
+/// measured undisturbed in the same run.
 /// </remarks>
 internal sealed class InvalidationGoal : BenchGoal
 {
@@ -65,31 +66,36 @@ internal sealed class InvalidationGoal : BenchGoal
 
             return 0;
         });
-        GoalResult latency = GoalResult.From(
-            this, "a request's own completion, owner submitting", [.. own.Select(static v => v * s_microseconds)], "us", GoalBound.None, null, "null device; 128 requests from their submission to their reaping, undisturbed; median of 500");
+        GoalResult latency = Report(
+            "a request's own completion, owner submitting",
+            own.Select(static v => v * s_microseconds),
+            "us",
+            "null device; 128 requests from their submission to their reaping, undisturbed; median of 500");
         return [.. Times("owner idle", idle, own: 0), latency, .. Times("owner submitting", busy, latency.Measured), .. Costs(remaps)];
     }
 
     private IEnumerable<GoalResult> Times(string which, List<LatencyHistogram> runs, double own)
     {
-        const string How = "null device, strict IOMMU, up to 128 requests in flight; from call to return of the invalidation, less a request's own completion; 500 calls per run";
+        const string How = "null device, strict IOMMU, up to 128 requests in flight; from call to return of the invalidation, "
+            + "less a request's own completion; 500 calls per run";
         foreach ((string name, int tenThousandths) in new[] { ("p50", 5000), ("p90", 9000), ("p99", 9900) })
         {
-            yield return GoalResult.From(
-                this, $"{which}: {name}", [.. runs.Select(h => (h.Percentile(tenThousandths) * s_microseconds) - own)], "us", GoalBound.AtMost, Limit, How);
+            IEnumerable<double> values = runs.Select(h => (h.Percentile(tenThousandths) * s_microseconds) - own);
+            yield return Judge($"{which}: {name}", values, "us", GoalBound.AtMost, Limit, How);
         }
 
-        yield return GoalResult.From(this, $"{which}: max", [.. runs.Select(h => (h.Max * s_microseconds) - own)], "us", GoalBound.None, null, How);
+        yield return Report($"{which}: max", runs.Select(h => (h.Max * s_microseconds) - own), "us", How);
     }
 
     private IEnumerable<GoalResult> Costs(Dictionary<int, List<double>> remaps)
     {
-        const string How = "null device, strict IOMMU, 16 MiB; submission of one request that makes the map, less one that finds it; medians of 100";
+        const string How = "null device, strict IOMMU, 16 MiB; submission of one request that makes the map, less one that finds it; "
+            + "medians of 100";
         foreach ((int extents, List<double> values) in remaps)
-            yield return GoalResult.From(this, $"re-map with {extents} extents", [.. values.Select(static v => v * s_microseconds)], "us", GoalBound.None, null, How);
+            yield return Report($"re-map with {extents} extents", values.Select(static v => v * s_microseconds), "us", How);
         (int few, int many) = (s_extents[0], s_extents[^1]);
-        yield return GoalResult.From(
-            this, "re-map, per extent", [.. remaps[many].Zip(remaps[few], (a, b) => (a - b) * s_microseconds * 1000 / (many - few))], "ns", GoalBound.None, null, How, "the slope between the least and the most extents");
+        IEnumerable<double> slopes = remaps[many].Zip(remaps[few], (a, b) => (a - b) * s_microseconds * 1000 / (many - few));
+        yield return Report("re-map, per extent", slopes, "ns", How, "the slope between the least and the most extents");
     }
 
     private static T With<T>(OpenedDevice device, int extents, Func<Ring, BlockDeviceFile, DmaBuf, DmaBufToken, T> measure)
@@ -123,7 +129,9 @@ internal sealed class InvalidationGoal : BenchGoal
             Submit(ring, file, Depth);
             (long time, InvalidationReport report) = Invalidate(buffer);
             if (report.Users != Depth)
-                throw new DmaBufIoException(Errno.EIO, "bench", "goal 6", $"an invalidation found {report.Users} requests in flight instead of {Depth}", "Report this as a defect");
+                throw new DmaBufIoException(
+                    Errno.EIO, "bench", "goal 6", $"an invalidation found {report.Users} requests in flight instead of {Depth}",
+                    "Report this as a defect");
             times.Record(time);
             Reap(ring, completions, Depth);
             WaitUnmapped(token);
@@ -234,7 +242,8 @@ internal sealed class InvalidationGoal : BenchGoal
             for (int i = 0; i < some; i++)
             {
                 if (completions[i].Status != Errno.Ok)
-                    throw new DmaBufIoException(completions[i].Status, "bench", "goal 6", "a request failed", "See what the device itself says");
+                    throw new DmaBufIoException(
+                        completions[i].Status, "bench", "goal 6", "a request failed", "See what the device itself says");
             }
 
             reaped += some;

@@ -4,7 +4,9 @@ using DmaBufIo.Memory;
 
 namespace DmaBufIo.Cli.Benching.Goals;
 
-/// <summary>A buffer of a given number of extents: one piece of memory, cut up and listed backwards, so that no two neighbours join.</summary>
+/// <summary>
+/// A buffer of a given number of extents: one piece of memory, cut up and listed backwards, so that no two neighbours join.
+/// </summary>
 internal sealed class ScatteredExporter : DmaBufExporter
 {
     private readonly MemoryRegion _region;
@@ -23,7 +25,8 @@ internal sealed class ScatteredExporter : DmaBufExporter
     internal static DmaBuf Create(long size, int extents) =>
         new($"{extents} extents", size, new ScatteredExporter(MemoryRegion.Allocate("scattered", size), extents));
 
-    public override SgTable Map(DmaAttachment attachment, DmaDirection direction, in HeldReservation held) => MapMemory(attachment, direction, _ranges);
+    public override SgTable Map(DmaAttachment attachment, DmaDirection direction, in HeldReservation held) =>
+        MapMemory(attachment, direction, _ranges);
 
     public override void Unmap(SgTable table, in HeldReservation held) => UnmapMemory(table);
 

@@ -8,7 +8,9 @@ namespace DmaBufIo.Cli.Benching.Goals;
 /// <summary>Goal 7: from the start of the command to its first completed request, each time in a process of its own.</summary>
 internal sealed class StartGoal : BenchGoal
 {
-    private const string How = "dmabufio bench --requests 1 on a file, as a process of its own; by the system's monotonic clock, which both processes read";
+    private const string How = "dmabufio bench --requests 1 on a file, as a process of its own; by the system's monotonic clock, "
+        + "which both processes read";
+
     private const int LeastRuns = 5;
 
     internal override int Number => 7;
@@ -31,8 +33,8 @@ internal sealed class StartGoal : BenchGoal
 
         return
         [
-            GoalResult.From(this, "to the first completed I/O", first, "s", GoalBound.AtMost, 0.5, How, "new process, files in the system's cache"),
-            GoalResult.From(this, "to the end of the process", whole, "s", GoalBound.None, null, How),
+            Judge("to the first completed I/O", first, "s", GoalBound.AtMost, 0.5, How, "new process, files in the system's cache"),
+            Report("to the end of the process", whole, "s", How),
         ];
     }
 
@@ -42,7 +44,8 @@ internal sealed class StartGoal : BenchGoal
         var start = new ProcessStartInfo(self) { RedirectStandardOutput = true, RedirectStandardError = true };
         if (Path.GetFileNameWithoutExtension(self) == "dotnet")
             start.ArgumentList.Add(typeof(StartGoal).Assembly.Location);
-        foreach (string argument in new[] { "bench", "--device", device, "--requests", "1", "--queue-depth", "1", "--warmup", "0", "--json" })
+        string[] arguments = ["bench", "--device", device, "--requests", "1", "--queue-depth", "1", "--warmup", "0", "--json"];
+        foreach (string argument in arguments)
             start.ArgumentList.Add(argument);
         if (context.Common.PluginFolder is { } plugins)
         {
