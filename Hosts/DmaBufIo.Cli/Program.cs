@@ -7,6 +7,7 @@ var root = new RootCommand("DmaBufIo: device I/O into shared buffers, with drive
     CopyCommand.Create(),
     PluginsCommand.Create(),
     DevicesCommand.Create(),
+    BenchCommand.Create(),
 };
 ParseResult parsed = root.Parse(args);
 if (parsed.Errors.Count > 0)

@@ -52,6 +52,21 @@ public sealed partial class ReadmeTests
         }
     }
 
+    [Fact]
+    public async Task The_printed_benchmarks_run()
+    {
+        using var folder = new WorkFolder();
+        folder.Random("a.bin", 1 << 20);
+        MatchCollection commands = Benchmarks().Matches(s_readme);
+        Assert.Equal(2, commands.Count);
+        foreach (Match command in commands)
+        {
+            string[] arguments = [.. command.Groups[1].Value.Split(' ').Select(a => a.Replace("/tmp/", folder["."] + "/", StringComparison.Ordinal))];
+            CommandProcess.Result result = await CommandProcess.RunAsync([.. arguments, "--warmup", "0", "--requests", "1000"]);
+            Assert.True(result.ExitCode == 0, result.ToString());
+        }
+    }
+
     // <example>
     private static async Task HostExampleAsync(string path, string plugins)
     {
@@ -93,4 +108,7 @@ public sealed partial class ReadmeTests
 
     [GeneratedRegex("^dotnet run -c Release --project Hosts/DmaBufIo.Cli -- (copy .*)$", RegexOptions.Multiline)]
     private static partial Regex Copies();
+
+    [GeneratedRegex("^dotnet run -c Release --project Hosts/DmaBufIo.Cli -- (bench .*)$", RegexOptions.Multiline)]
+    private static partial Regex Benchmarks();
 }

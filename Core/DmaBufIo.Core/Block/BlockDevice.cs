@@ -42,7 +42,10 @@ public abstract class BlockDevice
     public virtual TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) => null;
 }
 
-/// <summary>A device's queue for one context. All members are called by the context's current owner; none may sleep but <see cref="Dispose"/>.</summary>
+/// <summary>
+/// A device's queue for one context. All members are called by the context's current owner; none may sleep but <see cref="TryEnableInterrupts"/> and
+/// <see cref="Dispose"/>.
+/// </summary>
 public abstract class BlockQueue : IDisposable
 {
     /// <summary>Takes bios, in order. Each obeys the device's limits. A bio that fails at once is taken too, and ends with its error (N6).</summary>
@@ -62,6 +65,15 @@ public abstract class BlockQueue : IDisposable
     /// <param name="max">At most this many.</param>
     /// <returns>How many.</returns>
     public abstract int Poll(int max);
+
+    /// <summary>Asks the device to interrupt when it has completed bios of the queue. Called at most once, before the first bio; may sleep.</summary>
+    /// <param name="handler">
+    /// Called on any thread, in completion context: it does not block. For every completion a call begins after <see cref="Poll"/> would find it; one call
+    /// may stand for many, and one too many does no harm.
+    /// </param>
+    /// <returns>False when the device has no interrupts, or none left: the queue can only be polled.</returns>
+    /// <exception cref="DmaBufIoException">The device does not obey (<c>EIO</c>) or is gone (<c>ENODEV</c>); the queue is only good for <see cref="Dispose"/> then.</exception>
+    public virtual bool TryEnableInterrupts(Action handler) => false;
 
     /// <summary>Closes the queue. No bio is in flight. May sleep.</summary>
     public abstract void Dispose();

@@ -122,6 +122,8 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     [Diagnostics.HotPath]
     public override int Poll(int max) => _queue.Poll(max);
 
+    public override bool TryEnableInterrupts(Action handler) => _queue.TryEnableInterrupts(handler);
+
     public override void Dispose() => _queue.Dispose();
 
     [Diagnostics.HotPath]

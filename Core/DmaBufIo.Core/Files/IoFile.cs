@@ -146,7 +146,7 @@ public abstract class IoFile : ITokenOwner
         new(errno, "Files", Name, problem, remedy, rule: rule);
 }
 
-/// <summary>A file's queue for one context: its read and write operations. Called by the context's current owner; nothing but <see cref="Dispose"/> may sleep.</summary>
+/// <summary>A file's queue for one context: its read and write operations. Called by the context's current owner; nothing but <see cref="TryEnableInterrupts"/> and <see cref="Dispose"/> may sleep.</summary>
 public abstract class FileQueue : IDisposable
 {
     /// <summary>Issues a read into the iterator's memory, or as much of it as there is room for.</summary>
@@ -180,6 +180,11 @@ public abstract class FileQueue : IDisposable
     /// <param name="max">At most this many.</param>
     /// <returns>How many.</returns>
     public abstract int Poll(int max);
+
+    /// <summary>Asks the devices to interrupt; see <see cref="BlockQueue.TryEnableInterrupts"/>. A file on several devices answers true only when all of them do.</summary>
+    /// <param name="handler">Called in completion context, after <see cref="Poll"/> would find something.</param>
+    /// <returns>False when the queue can only be polled.</returns>
+    public virtual bool TryEnableInterrupts(Action handler) => false;
 
     /// <summary>Closes the queue. No request is in flight. May sleep.</summary>
     public abstract void Dispose();

@@ -84,7 +84,8 @@ public sealed partial class Ring
             if (ran >= minimum || _asyncOutstanding == 0 || cancellationToken.IsCancellationRequested)
                 return ran;
             idleRounds = progress == 0 ? idleRounds + 1 : 0;
-            Idle(idleRounds);
+            if (_wake is null || !TrySleep(idleRounds, cancellationToken))
+                Idle(idleRounds);
         }
     }
 
@@ -118,6 +119,7 @@ public sealed partial class Ring
         if (_preparedTail != _preparedHead)
             SubmitPrepared(cancellationToken);
         _context.Enter();
+        _context.CountReap();
         try
         {
             int progress = PollFiles();

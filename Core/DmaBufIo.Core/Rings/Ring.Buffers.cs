@@ -185,7 +185,7 @@ public sealed partial class Ring
         file.Get();
         try
         {
-            var opened = new RingFile(file, file.OpenQueue(_context, _bios, _options.Entries));
+            var opened = new RingFile(file, OpenQueue(file));
 
             // A visitor, or the driver thread, may be going through the list.
             AsOwner(() => _files.Add(opened));
@@ -194,6 +194,21 @@ public sealed partial class Ring
         catch
         {
             file.Put();
+            throw;
+        }
+    }
+
+    private FileQueue OpenQueue(IoFile file)
+    {
+        FileQueue queue = file.OpenQueue(_context, _bios, _options.Entries);
+        try
+        {
+            ConnectInterrupts(file, queue);
+            return queue;
+        }
+        catch
+        {
+            queue.Dispose();
             throw;
         }
     }

@@ -92,6 +92,9 @@ public sealed partial class Ring
 
             if (wake)
                 _wake.WakeAll();
+
+            // It may sleep for interrupts instead: what is queued here is one more of the queues that it looks at between clearing the signal and waiting.
+            _ring._wake?.Raise();
             return request.Task;
         }
 
@@ -189,6 +192,8 @@ public sealed partial class Ring
         private bool Idle(int rounds)
         {
             bool busy = _ring._asyncOutstanding != 0;
+            if (busy && _ring._wake is not null && _ring.TrySleep(rounds, CancellationToken.None))
+                return true;
             if (rounds < Spins && !SchedulePoint.Enabled)
             {
                 Thread.SpinWait(16);

@@ -17,6 +17,7 @@ public sealed partial class Ring
         // Requests in part go on: they hold references that the visitor is waiting for. Parked ones hold none and wait for the owner.
         PollFiles();
         Commit();
+        WakeOwner();
     }
 
     void IBioOwner.BioEnded(BioHandle bio) => ((IBioOwner)this).BiosEnded(new ReadOnlySpan<BioHandle>(in bio));

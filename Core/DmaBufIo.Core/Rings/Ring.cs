@@ -11,7 +11,7 @@ namespace DmaBufIo.Rings;
 
 /// <summary>
 /// The application's way in: a table of registered buffers, requests prepared one by one and submitted in batches, completions reaped in batches.
-/// Polled: devices are looked at when the ring's thread submits or reaps.
+/// Devices are looked at when the ring's thread submits or reaps; between looks it polls or sleeps, as <see cref="RingOptions.Completion"/> says.
 /// </summary>
 /// <remarks>
 /// Used by one thread at a time. Another thread that drains a map may borrow it (T14, see <see cref="IoContext"/>): then completions are taken from the
@@ -82,6 +82,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
 
         _context.AddPollable(this);
         SnapshotRegistry.Add(this);
+        _wake = options.Completion == CompletionMode.Interrupts ? new WakeSignal(options.Name) : null;
         if (!options.DriverThread)
             return;
         _driver = new Driver(this);
@@ -242,7 +243,8 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
             if (_disposed || reaped >= minimum || reaped == completions.Length || left == 0 || cancellationToken.IsCancellationRequested)
                 return reaped;
             idleRounds = progress == 0 ? idleRounds + 1 : 0;
-            Idle(idleRounds);
+            if (_wake is null || !TrySleep(idleRounds, cancellationToken))
+                Idle(idleRounds);
         }
     }
 

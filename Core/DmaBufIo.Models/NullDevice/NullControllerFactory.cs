@@ -15,6 +15,7 @@ public sealed class NullControllerFactory(IDmaFabric fabric) : IPciFunctionFacto
     public static IReadOnlyList<PluginOption> Options { get; } =
     [
         new("lba", "512 or 4096", "512", "Bytes of a logical block"),
+        new("mdts", "a size from 8K, a power of two, or 0", "128K", "Largest transfer of one command; 0 is no limit"),
         new("entries", "2 to 65536", "1024", "Most entries of a queue"),
         new("queues", "1 to 2047", "64", "Most pairs of I/O queues"),
     ];
@@ -36,10 +37,21 @@ public sealed class NullControllerFactory(IDmaFabric fabric) : IPciFunctionFacto
                 Name = $"null:{expression.Text}#{Interlocked.Increment(ref _count)}",
                 SizeBytes = size,
                 LbaSize = Number(expression, "lba", 512),
+                Mdts = Mdts(expression),
                 MaxQueueEntries = Number(expression, "entries", 1024),
                 MaxQueues = Number(expression, "queues", 64),
             },
             fabric);
+    }
+
+    private static int Mdts(DeviceExpression expression)
+    {
+        long size = expression.Size("mdts", 128 << 10);
+        if (size == 0)
+            return 0;
+        if (size < 8192 || !long.IsPow2(size) || size > 4L << 30)
+            throw expression.Broken(expression.Options["mdts"].Position, "the largest transfer must be a power of two from 8K to 4G, or 0", "Write for example mdts=128K");
+        return (int)(long.Log2(size) - 12);
     }
 
     private static int Number(DeviceExpression expression, string name, int fallback) =>

@@ -59,6 +59,7 @@ internal static class CommandHost
             if (settings.PluginFolder is not null)
                 options.PluginFolder = settings.PluginFolder;
             options.AddBuiltIn<ModelsPlugin>();
+            options.NonCollectiblePlugins = true; // a command ends with its plugins: what unloading costs each call buys nothing
             options.UseFabric(_ => iommu);
         });
         return builder.Build();

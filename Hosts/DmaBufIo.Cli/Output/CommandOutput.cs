@@ -1,5 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using DmaBufIo.Cli.Benching;
+using DmaBufIo.Cli.Benching.Goals;
 using DmaBufIo.Cli.Commands;
 using DmaBufIo.Cli.Copying;
 using DmaBufIo.Errors;
@@ -67,4 +69,7 @@ internal static class CommandOutput
 [JsonSerializable(typeof(PluginListing))]
 [JsonSerializable(typeof(DeviceListing))]
 [JsonSerializable(typeof(FailureReport))]
+[JsonSerializable(typeof(BenchReport))]
+[JsonSerializable(typeof(ComparisonReport))]
+[JsonSerializable(typeof(MatrixReport))]
 internal sealed partial class CommandJson : JsonSerializerContext;

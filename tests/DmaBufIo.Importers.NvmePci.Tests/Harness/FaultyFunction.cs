@@ -33,7 +33,10 @@ internal sealed class FaultyFunction(PciFunction inner) : PciFunction
 
     public override DmaAddressSpace AddressSpace => _space;
 
-    public override int InterruptVectors => inner.InterruptVectors;
+    /// <summary>When set, how many vectors the function says it has.</summary>
+    internal int? Vectors { get; set; }
+
+    public override int InterruptVectors => Vectors ?? inner.InterruptVectors;
 
     /// <summary>How often the doorbell at an offset was written.</summary>
     internal int Rung(long offset)

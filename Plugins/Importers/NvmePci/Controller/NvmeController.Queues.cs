@@ -52,6 +52,35 @@ internal sealed partial class NvmeController
         }
     }
 
+    /// <summary>Gives a queue pair an interrupt; see <see cref="BlockQueue.TryEnableInterrupts"/>.</summary>
+    internal bool TryEnableInterrupts(NvmeQueue queue, Action handler)
+    {
+        LockControl();
+        try
+        {
+            Device.ThrowIfRemoved(NvmePciPlugin.PluginName);
+
+            // A vector per queue, numbered like it; 0 is the admin queue's.
+            if (queue.Id >= Function.InterruptVectors)
+                return false;
+
+            // Whether it interrupts is said when a completion queue is made: the pair is made anew. Nothing is in flight yet. The handler is there first.
+            Function.SetInterruptHandler(queue.Id, handler);
+            queue.Context.Visit(queue.Freeze);
+            queue.Vector = queue.Id;
+            if (!TryDeleteQueues(queue))
+                throw NvmeError.Make(Errno.EIO, queue.Context.Name, $"the controller does not delete queue {queue.Id}, which is to be made anew with an interrupt", "Reset it");
+            queue.Context.Visit(queue.Rewind);
+            CreateQueues(queue);
+            queue.Context.Visit(queue.Thaw);
+            return true;
+        }
+        finally
+        {
+            _control.Unlock();
+        }
+    }
+
     /// <summary>Ends a queue pair; see <see cref="BlockQueue.Dispose"/>. Idempotent.</summary>
     internal void CloseQueue(NvmeQueue queue)
     {
@@ -73,6 +102,8 @@ internal sealed partial class NvmeController
             if (!Device.IsRemoved)
                 ForgetQueues(queue);
             queue.FreeMemory();
+            if (queue.Vector != 0)
+                Function.SetInterruptHandler(queue.Vector, null);
         }
         finally
         {
@@ -82,7 +113,9 @@ internal sealed partial class NvmeController
 
     private void CreateQueues(NvmeQueue queue)
     {
-        const uint PhysicallyContiguous = 1; // and IEN = 0: polled
+        const uint PhysicallyContiguous = 1;
+        const uint InterruptsEnabled = 2;
+        uint interrupt = queue.Vector == 0 ? 0 : InterruptsEnabled | ((uint)queue.Vector << 16);
         uint number = (uint)queue.Id;
         uint sizeAndNumber = number | ((uint)(queue.Entries - 1) << 16);
         var completion = new NvmeCommand
@@ -90,7 +123,7 @@ internal sealed partial class NvmeController
             Dword0 = AdminOpcode.CreateCompletionQueue,
             Prp1 = queue.CompletionAddress,
             Dword10 = sizeAndNumber,
-            Dword11 = PhysicallyContiguous,
+            Dword11 = PhysicallyContiguous | interrupt,
         };
         _ = _admin.Execute(completion, $"create I/O completion queue {number}");
         var submission = new NvmeCommand

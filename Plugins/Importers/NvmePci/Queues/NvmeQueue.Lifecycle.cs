@@ -67,6 +67,9 @@ internal sealed partial class NvmeQueue
     internal void FreeMemory() => _memory.Dispose();
 
     /// <inheritdoc/>
+    public override bool TryEnableInterrupts(Action handler) => _controller.TryEnableInterrupts(this, handler);
+
+    /// <inheritdoc/>
     public override void Dispose() => _controller.CloseQueue(this);
 
     [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
@@ -81,7 +84,8 @@ internal sealed partial class NvmeQueue
 
     private void CountEmptyPoll()
     {
-        if (++_emptyPolls < EmptyPollsPerLook)
+        // An owner that sleeps looks once per interrupt, or once per health check: then each empty look counts.
+        if (++_emptyPolls < EmptyPollsPerLook && Vector == 0)
             return;
         _emptyPolls = 0;
 

@@ -10,7 +10,7 @@ using DmaBufIo.Pci;
 
 namespace DmaBufIo.Importers.NvmePci.Queues;
 
-/// <summary>One I/O queue pair for one context, polled. The request path: nothing allocated, no lock, no interlocked instruction.</summary>
+/// <summary>One I/O queue pair for one context, polled, on request woken by an interrupt. The request path: nothing allocated, no lock, no interlocked instruction.</summary>
 /// <remarks>
 /// Everything here is used by the context's current owner. Reset and removal act as the owner by visiting the context
 /// (<see cref="IoContext.Visit"/>), so the state needs no synchronisation of its own: what a visitor changed, the owner's next batch sees.
@@ -80,6 +80,9 @@ internal sealed partial class NvmeQueue : BlockQueue
 
     /// <summary>The queue identifier of both queues of the pair.</summary>
     internal int Id { get; }
+
+    /// <summary>The interrupt vector of the completion queue; 0, the admin queue's, stands for none. Set before the first bio.</summary>
+    internal int Vector { get; set; }
 
     /// <summary>The context that owns the queue.</summary>
     internal IoContext Context => _context;
