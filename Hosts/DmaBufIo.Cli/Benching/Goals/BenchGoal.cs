@@ -8,7 +8,7 @@ namespace DmaBufIo.Cli.Benching.Goals;
 internal abstract class BenchGoal
 {
     /// <summary>The goals that can be measured, in their order.</summary>
-    internal static IReadOnlyList<BenchGoal> All { get; } = 
+    internal static IReadOnlyList<BenchGoal> All { get; } =
     [
         new PathGoal(), new MinimalGoal(), new MappingGoal(), new ScaleGoal(), new FlatGoal(), new InvalidationGoal(), new StartGoal(),
     ];
