@@ -42,7 +42,7 @@ public sealed class InvalidationBatch : IDisposable
     {
         if (_completed)
             throw new InvalidOperationException("An invalidation batch is completed once.");
-        long users = FinishKills();
+        long users = FinishKills(wait: _waits.Count != 0 && !NoSleepContext.IsActive);
         foreach ((RequestGate gate, string map) in _waits)
             GateDrain.Drain(gate, new WaitReason($"drain of {map}", () => $"{gate.Users} requests"));
         return new InvalidationReport(_killed.Count, users);
@@ -52,18 +52,29 @@ public sealed class InvalidationBatch : IDisposable
     public void Dispose()
     {
         if (!_completed)
-            FinishKills();
+            FinishKills(wait: false);
     }
 
-    private long FinishKills()
+    private long FinishKills(bool wait)
     {
         _completed = true;
         long users = 0;
         if (_killed.Count == 0)
             return users;
-        RequestGate.Barrier();
-        foreach (RequestGate gate in _killed)
-            users += Math.Max(gate.UsersAtKill, gate.FinishKill());
+
+        // Who waits for the drain reaps what nobody else does, and its visits can share the barrier.
+        List<IoContext> announced = wait ? GateDrain.Announce(_killed) : [];
+        try
+        {
+            RequestGate.Barrier();
+            foreach (RequestGate gate in _killed)
+                users += Math.Max(gate.UsersAtKill, gate.FinishKill());
+        }
+        finally
+        {
+            GateDrain.ReapAnnounced(announced);
+        }
+
         return users;
     }
 }

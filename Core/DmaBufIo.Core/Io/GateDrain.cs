@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Sync;
 
@@ -10,6 +11,9 @@ namespace DmaBufIo.Io;
 /// </summary>
 public static class GateDrain
 {
+    // Time enough for a polling owner to come by, most of the time.
+    private static readonly long s_glance = Stopwatch.Frequency / 1_000_000 * 2;
+
     // A polling owner comes by every microsecond or so; one that has not come for a few will not come soon.
     private static readonly long s_patience = Stopwatch.Frequency / 1_000_000 * 4;
 
@@ -33,6 +37,56 @@ public static class GateDrain
             Errno status = gate.WaitDrained(ref wait, cancellationToken);
             if (status != Errno.EAGAIN)
                 return status;
+        }
+    }
+
+    /// <summary>
+    /// Announces visits to the contexts whose requests are in gates that are about to be drained and whose owners do not come by themselves, so that the kill's
+    /// barrier serves the visits too. Waits for nobody but a moment, to see who comes.
+    /// </summary>
+    /// <param name="gates">Gates whose kill has begun; the barrier follows.</param>
+    /// <returns>The contexts to be reaped after the barrier (<see cref="ReapAnnounced"/>), in any case.</returns>
+    internal static List<IoContext> Announce(List<RequestGate> gates)
+    {
+        var announced = new List<IoContext>();
+        if (SchedulePoint.Enabled)
+            return announced; // who comes by in a moment is a question of time, and an explorer has none
+        List<(IoContext Context, long Reaps)> users = [];
+        foreach (IoContext context in ContextTable.Living())
+        {
+            if (gates.Exists(g => g.UsersIn(context.Slot) != 0))
+                users.Add((context, context.Reaps));
+        }
+
+        if (users.Count == 0)
+            return announced;
+        long begun = Stopwatch.GetTimestamp();
+        while (Stopwatch.GetTimestamp() - begun < s_glance)
+            Thread.SpinWait(8);
+        foreach ((IoContext context, long reaps) in users)
+        {
+            if (context.Reaps == reaps && !context.IsActive && context.TryAnnounceVisit())
+                announced.Add(context);
+        }
+
+        return announced;
+    }
+
+    /// <summary>Reaps the contexts that were announced to; the barrier has come between.</summary>
+    /// <param name="announced">From <see cref="Announce"/>.</param>
+    internal static void ReapAnnounced(List<IoContext> announced)
+    {
+        foreach (IoContext context in announced)
+        {
+            try
+            {
+                context.ReapAnnounced();
+            }
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                // The other contexts are still kept from their owners.
+                DmaBufIoDiagnostics.Report(new DriverFault($"reaping of context {context.Name}", e));
+            }
         }
     }
 

@@ -132,10 +132,32 @@ public sealed class IoContext : IDisposable
         NoSleepContext.AssertMaySleep($"visit of context {Name}");
         if (_visitors.Lock() != Errno.Ok)
             throw new DmaBufIoException(Errno.EDEADLK, "Io", Name, "the thread visits this context already", "Do not drain from within a visit", rule: "T14");
+        _visiting = true;
+        CompleteVisit(hasBarrier: false, work);
+    }
+
+    /// <summary>
+    /// First half of a visit that shares its barrier with something else: keeps the owner out from its next batch on. The caller's barrier follows, then
+    /// <see cref="ReapAnnounced"/> in any case.
+    /// </summary>
+    /// <returns>False when somebody visits the context already: nothing was begun.</returns>
+    internal bool TryAnnounceVisit()
+    {
+        if (!_visitors.TryLock())
+            return false;
+        _visiting = true;
+        return true;
+    }
+
+    /// <summary>Second half of an announced visit, after the barrier: reaps, and lets the owner in again.</summary>
+    internal void ReapAnnounced() => CompleteVisit(hasBarrier: true, PollAll);
+
+    private void CompleteVisit(bool hasBarrier, Action work)
+    {
         try
         {
-            _visiting = true;
-            RequestGate.Barrier();
+            if (!hasBarrier)
+                RequestGate.Barrier();
             _handOver.Wait(() => Volatile.Read(ref _active) == 0, new WaitReason($"batch of context {Name}", () => $"owner {(_owner is { } o ? Parker.NameOf(o.Thread) : "unknown")}"));
             NoSleepState state = NoSleepContext.Current;
             state.Depth++;

@@ -40,6 +40,15 @@ public sealed class SleepingMutex
         return Errno.Ok;
     }
 
+    /// <summary>Takes the mutex if it is free; never waits.</summary>
+    /// <returns>True when this thread holds it now and did not before.</returns>
+    public bool TryLock()
+    {
+        if (SchedulePoint.Enabled)
+            SchedulePoint.Reach(StepKind.Lock, _number);
+        return Interlocked.CompareExchange(ref _holder, Parker.Current, null) is null;
+    }
+
     /// <summary>Gives the mutex back.</summary>
     /// <exception cref="InvalidOperationException">The calling thread does not hold it.</exception>
     public void Unlock()

@@ -152,7 +152,7 @@ public sealed class MapLifeTests
 
     [Theory]
     [InlineData(typeof(RequestGate), "Barrier", "MemoryBarrierProcessWide")]
-    [InlineData(typeof(IoContext), "Visit", "Barrier")]
+    [InlineData(typeof(IoContext), "CompleteVisit", "Barrier")]
     [InlineData(typeof(DmaBufToken), "KillMaps", "Barrier")]
     public void T6_T14_whoever_comes_seldom_pays_for_the_order_with_a_process_wide_barrier(Type type, string method, string barrier)
     {

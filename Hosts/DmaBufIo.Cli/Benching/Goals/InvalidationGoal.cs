@@ -42,9 +42,11 @@ internal sealed class InvalidationGoal : BenchGoal
             using var either = CancellationTokenSource.CreateLinkedTokenSource(stopping, context.Cancellation);
             using OpenedDevice device = host.Open("null:1G");
 
-            // The first of each warms the code up.
-            for (int run = -1; run < context.Runs; run++)
+            // The first of each warm the code up, which is compiled anew on a thread of its own after some calls.
+            for (int run = -4; run < context.Runs; run++)
             {
+                if (run <= 0)
+                    Thread.Sleep(150);
                 either.Token.ThrowIfCancellationRequested();
                 context.Say($"invalidations at depth {Depth}, {(run < 0 ? "warming up" : $"run {run + 1}")}");
                 LatencyHistogram whileIdle = With(device, 1, Idle);
