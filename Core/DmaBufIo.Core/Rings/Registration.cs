@@ -53,6 +53,12 @@ internal sealed class Registration
     /// <summary>Set once nothing of a registration without a token is left; null for one with a token.</summary>
     internal Completion? Released => _release?.Done;
 
+    /// <summary>What its requests without a map name it by.</summary>
+    internal MapUse? Bare { get; set; }
+
+    /// <summary>What its requests with the newest map name it by.</summary>
+    internal MapUse? Mapped { get; set; }
+
     /// <summary>Requests that were accepted for it and have not ended, also those that are parked without a map.</summary>
     internal int InFlight { get; set; }
 

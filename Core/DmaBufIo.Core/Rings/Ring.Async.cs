@@ -204,7 +204,7 @@ public sealed partial class Ring
 
             // Nothing counts it yet.
             ref RingRequest request = ref _requests[tag];
-            request.Registration = null;
+            request.Use = 0;
             _ios[tag].Status = Errno.EINTR;
             _context.Counters.Requests++;
             Complete(tag, ref request, _ios[tag]);

@@ -106,6 +106,8 @@ public sealed partial class Ring
         AsOwner(() =>
         {
             old = _slots[slot];
+            if (registration is not null)
+                registration.Bare = NewUse(registration, null);
             _slots[slot] = registration;
             if (old is not null)
             {
@@ -125,22 +127,6 @@ public sealed partial class Ring
         registration.Release();
         if (registration.Tag != 0)
             _endedTags.Enqueue(registration.Tag);
-    }
-
-    /// <summary>Clears what requests that have ended left behind of a registration (<see cref="RingRequest"/>). Looks at the whole table: registrations end seldom.</summary>
-    private void Forget(Registration registration)
-    {
-        for (int tag = 0; tag < _requests.Length; tag++)
-        {
-            ref RingRequest request = ref _requests[tag];
-            if (!ReferenceEquals(request.Registration, registration))
-                continue;
-            request.Registration = null;
-            if (request.State == RequestState.Free)
-                _ios[tag].Iter = default;
-        }
-
-        _bios.Forget();
     }
 
     private DmaBuf TakeBuffer(int slot, BufferRegistration registration)

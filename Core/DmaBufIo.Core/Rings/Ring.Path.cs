@@ -26,8 +26,7 @@ public sealed partial class Ring
     void IBioOwner.BiosEnded(ReadOnlySpan<BioHandle> bios)
     {
         // Requests that end one after the other mostly share their registration and their map: what they give back is given back at once.
-        Registration? registration = null;
-        DmaMap? map = null;
+        int use = 0;
         int count = 0;
         long bytes = 0;
         BioPool pool = _bios;
@@ -49,17 +48,16 @@ public sealed partial class Ring
             ref RingRequest request = ref requests[tag];
             if (--io.Pending != 0 || request.State != RequestState.Issued)
                 continue;
-            if (!ReferenceEquals(request.Registration, registration) || !ReferenceEquals(io.Iter.Map, map))
+            if (request.Use != use)
             {
                 if (count != 0)
-                    GiveBack(registration, map, count, bytes);
-                registration = request.Registration;
-                map = io.Iter.Map;
+                    GiveBack(use, count, bytes);
+                use = request.Use;
                 count = 0;
                 bytes = 0;
             }
 
-            if (registration is null)
+            if (use == 0)
                 GiveBackFile(request.File!, io.Transferred);
             else
                 count++;
@@ -78,7 +76,7 @@ public sealed partial class Ring
 
         _freeCount = freeCount;
         if (count != 0)
-            GiveBack(registration, map, count, bytes);
+            GiveBack(use, count, bytes);
         pool.Release(bios);
     }
 
@@ -88,7 +86,7 @@ public sealed partial class Ring
         uint now = (uint)Environment.TickCount64;
         for (int i = 0; i < _requests.Length; i++)
         {
-            DmaMap? map = _requests[i].State is RequestState.Issued or RequestState.Partial ? _ios[i].Iter.Map : null;
+            DmaMap? map = _requests[i].State is RequestState.Issued or RequestState.Partial ? PeekMap(_requests[i]) : null;
             if (map is null)
                 continue;
             var age = TimeSpan.FromMilliseconds(Math.Max(0, (int)(now - _requests[i].Since)));
@@ -150,7 +148,8 @@ public sealed partial class Ring
         DmaMap? map = token.TryGetMap(_context, tags.Length);
         if (map is null)
             return false;
-        int count = BindRun(tags, registration, map, first.Kind);
+        MapUse use = UseOf(registration, map);
+        int count = BindRun(tags, use, first.Kind);
         if (count != tags.Length)
             DmaBufToken.Drop(map, _context, tags.Length - count);
         if (count == 0)
@@ -159,13 +158,14 @@ public sealed partial class Ring
         registration.InFlight += count;
         file.InFlight += count;
         file.IsTouched = true;
-        _run = registration;
+        _run = use;
         _runEnd = _preparedHead + count;
         _preparedHead += file.Queue.IssueRanges(operation == RingOperation.WriteFixed, map, _ios, tags[..count]);
         while (_preparedHead < _runEnd)
         {
             // Taken before it is issued: one that is cut off is not started twice.
             int tag = _prepared[_preparedHead++];
+            _ios[tag].Iter.Bind(map);
             Settle(tag, GiveToFile(tag));
         }
 
@@ -176,8 +176,10 @@ public sealed partial class Ring
     /// <summary>Looks at prepared requests up to the first that is different, and makes them ready to be issued.</summary>
     /// <returns>How many.</returns>
     [Diagnostics.HotPath]
-    private int BindRun(ReadOnlySpan<int> tags, Registration registration, DmaMap map, uint kind)
+    private int BindRun(ReadOnlySpan<int> tags, MapUse use, uint kind)
     {
+        Registration registration = use.Registration;
+        int id = use.Id;
         uint now = (uint)_context.Now;
         RingRequest[] requests = _requests;
         IoRequest[] ios = _ios;
@@ -194,9 +196,7 @@ public sealed partial class Ring
             bool fits = (ulong)offset < (ulong)size && (ulong)(io.Iter.Count - 1) < (ulong)(size - offset);
             if (!fits || !ReferenceEquals(request.File, file) || request.Kind != kind)
                 break;
-            if (!ReferenceEquals(request.Registration, registration))
-                request.Registration = registration;
-            io.Iter.Bind(map);
+            request.Use = id;
 
             // Issued, until the file says otherwise: a file that throws leaves a request that holds its reference.
             request.Issue(kind, now);
@@ -214,10 +214,10 @@ public sealed partial class Ring
         int left = _runEnd - _preparedHead;
         foreach (int tag in _prepared.AsSpan(_preparedHead, left))
             _requests[tag].State = RequestState.Prepared;
-        _run.InFlight -= left;
-        _run.RingFile.InFlight -= left;
+        _run.Registration.InFlight -= left;
+        _run.Registration.RingFile.InFlight -= left;
         if (left != 0)
-            DmaBufToken.Drop(_ios[_prepared[_preparedHead]].Iter.Map!, _context, left);
+            DmaBufToken.Drop(_run.Map!, _context, left);
         _run = null;
     }
 
@@ -238,7 +238,7 @@ public sealed partial class Ring
     {
         ref RingRequest request = ref _requests[tag];
         request.Since = (uint)_context.Now;
-        request.Registration = null;
+        request.Use = 0;
         bool isFlush = request.Operation == RingOperation.Flush;
         long length = _ios[tag].Iter.Count;
         Errno status = Errno.Ok;
@@ -257,7 +257,7 @@ public sealed partial class Ring
                 status = Check(request, _ios[tag].Iter, registration);
             if (status == Errno.Ok)
             {
-                request.Registration = registration;
+                request.Use = registration.Bare!.Id;
                 file = registration.RingFile;
             }
         }
@@ -269,15 +269,15 @@ public sealed partial class Ring
         if (status != Errno.Ok || (!isFlush && length == 0))
         {
             // Nothing counts it yet.
-            request.Registration = null;
+            request.Use = 0;
             _ios[tag].Status = status;
             Complete(tag, ref request, _ios[tag]);
             return;
         }
 
         file!.InFlight++;
-        if (request.Registration is not null)
-            request.Registration.InFlight++;
+        if (RegistrationOf(request) is { } counted)
+            counted.InFlight++;
         if (isFlush)
             IssueFlush(tag);
         else
@@ -323,7 +323,7 @@ public sealed partial class Ring
     private void IssueSlow(int tag, bool isRetry, CancellationToken cancellationToken)
     {
         ref RingRequest request = ref _requests[tag];
-        Registration registration = request.Registration!;
+        Registration registration = RegistrationOf(request)!;
         if (registration.Token is not { } token)
         {
             IssuePerRequest(tag, registration);
@@ -351,6 +351,7 @@ public sealed partial class Ring
         }
 
         // Nothing of it was issued: the iterator of a range stands at its start.
+        request.Use = UseOf(registration, map!).Id;
         ref IovIter iter = ref _ios[tag].Iter;
         iter = request.IsVector
             ? IovIter.ForMapRanges(map!, _ranges[tag], request.Direction)
@@ -364,7 +365,7 @@ public sealed partial class Ring
     private Errno GiveToFile(int tag)
     {
         ref IoRequest io = ref _ios[tag];
-        FileQueue queue = _requests[tag].Registration!.RingFile.Queue;
+        FileQueue queue = RegistrationOf(_requests[tag])!.RingFile.Queue;
         return _requests[tag].Direction == DmaDirection.FromDevice ? queue.ReadIter(ref io, ref io.Iter) : queue.WriteIter(ref io, ref io.Iter);
     }
 
@@ -385,8 +386,12 @@ public sealed partial class Ring
         if (status == Errno.EAGAIN && io.Pending == 0 && io.Transferred == 0 && request.State != RequestState.Partial)
         {
             // No room before the first bio: give the reference up and wait without it (T16).
-            if (io.Iter.Map is { } map)
+            if (_uses[request.Use] is { Map: { } map } use)
+            {
                 DmaBufToken.Drop(map, _context);
+                request.Use = use.Registration.Bare!.Id;
+            }
+
             request.State = RequestState.Parked;
             _parked.Add(tag);
             return;
@@ -437,14 +442,13 @@ public sealed partial class Ring
     private void End(int tag)
     {
         ref RingRequest request = ref _requests[tag];
-        Registration? registration = request.Registration;
         ref IoRequest io = ref _ios[tag];
-        DmaMap? map = io.Iter.Map;
-        if (registration is null)
+        int use = request.Use;
+        if (use == 0)
             GiveBackFile(request.File!, io.Transferred);
         Complete(tag, ref request, io);
-        if (registration is not null)
-            GiveBack(registration, map, 1, io.Transferred);
+        if (use != 0)
+            GiveBack(use, 1, io.Transferred);
     }
 
     /// <summary>
@@ -452,14 +456,16 @@ public sealed partial class Ring
     /// sees the completions after that, when it reaps.
     /// </summary>
     [Diagnostics.HotPath]
-    private void GiveBack(Registration? registration, DmaMap? map, int count, long bytes)
+    private void GiveBack(int id, int count, long bytes)
     {
-        if (map is not null)
+        MapUse use = _uses[id]!;
+        if (use.Map is { } map)
             DmaBufToken.Drop(map, _context, count);
         IoCounters counters = _context.Counters;
         counters.Completed += count;
         counters.Bytes += bytes;
-        registration!.RingFile.InFlight -= count;
+        Registration registration = use.Registration;
+        registration.RingFile.InFlight -= count;
         if ((registration.InFlight -= count) == 0 && registration.IsRemoved)
             Finish(registration);
     }
@@ -497,7 +503,7 @@ public sealed partial class Ring
         {
             int tag = _parked.Take();
             bool isFlush = _requests[tag].Operation == RingOperation.Flush;
-            RingFile file = isFlush ? FindFile(_requests[tag].File!)! : _requests[tag].Registration!.RingFile;
+            RingFile file = isFlush ? FindFile(_requests[tag].File!)! : RegistrationOf(_requests[tag])!.RingFile;
             if (file.FullIn == _retries)
             {
                 _parked.Add(tag);
@@ -557,7 +563,7 @@ public sealed partial class Ring
                 continue;
             }
 
-            request.Registration!.RingFile.IsTouched = true;
+            RegistrationOf(request)!.RingFile.IsTouched = true;
             try
             {
                 Settle(tag, GiveToFile(tag));

@@ -40,7 +40,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     private readonly TagQueue _partial;
     private readonly CompletionQueue _ended;
     private readonly Queue<ulong> _endedTags = [];
-    private Registration? _run;
+    private MapUse? _run;
     private int _runEnd;
     private int _freeCount;
     private int _preparedHead;

@@ -41,7 +41,9 @@ internal struct RingRequest
 {
     internal ulong UserData;
     internal IoFile? File;
-    internal Registration? Registration;
+
+    /// <summary>Its registration and map, by their number in the ring's table; 0 for none.</summary>
+    internal int Use;
 
     private ulong _header; // slot, operation, state, since: one word, stored at once
 

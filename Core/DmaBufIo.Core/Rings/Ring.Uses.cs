@@ -1,0 +1,72 @@
+using System.Runtime.CompilerServices;
+using DmaBufIo.Tokens;
+
+namespace DmaBufIo.Rings;
+
+/// <content>The table of registrations and maps that requests name by number. Changes when a registration or a map is new, not per request.</content>
+public sealed partial class Ring
+{
+    private MapUse?[] _uses = new MapUse?[8];
+
+    private Registration? RegistrationOf(in RingRequest request) => _uses[request.Use]?.Registration;
+
+    /// <summary>For onlookers, who may see a number that is newer than the table.</summary>
+    private DmaMap? PeekMap(in RingRequest request)
+    {
+        MapUse?[] uses = _uses;
+        int id = request.Use;
+        return (uint)id < (uint)uses.Length ? uses[id]?.Map : null;
+    }
+
+    [Diagnostics.HotPath]
+    private MapUse UseOf(Registration registration, DmaMap map) =>
+        registration.Mapped is { } use && ReferenceEquals(use.Map, map) ? use : registration.Mapped = NewUse(registration, map);
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private MapUse NewUse(Registration registration, DmaMap? map)
+    {
+        // Maps that were killed are named until their last request has ended.
+        bool[] busy = new bool[_uses.Length];
+        foreach (ref readonly RingRequest request in _requests.AsSpan())
+            busy[request.Use] |= request.State is RequestState.Parked or RequestState.Partial or RequestState.Issued;
+        int free = 0;
+        for (int id = _uses.Length - 1; id > 0; id--)
+        {
+            MapUse? old = _uses[id];
+            if (old is not null && (busy[id] || ReferenceEquals(old, old.Registration.Bare) || ReferenceEquals(old, old.Registration.Mapped)))
+                continue;
+            _uses[id] = null;
+            free = id;
+        }
+
+        if (free == 0)
+        {
+            free = _uses.Length;
+            Array.Resize(ref _uses, 2 * free);
+        }
+
+        return _uses[free] = new MapUse(free, registration, map);
+    }
+
+    /// <summary>Clears what requests that have ended left behind of a registration, so that nothing keeps its driver's types alive. Looks at the whole table: registrations end seldom.</summary>
+    private void Forget(Registration registration)
+    {
+        for (int tag = 0; tag < _requests.Length; tag++)
+        {
+            ref RingRequest request = ref _requests[tag];
+            if (!ReferenceEquals(RegistrationOf(request), registration))
+                continue;
+            request.Use = 0;
+            if (request.State == RequestState.Free)
+                _ios[tag].Iter = default;
+        }
+
+        for (int id = 1; id < _uses.Length; id++)
+        {
+            if (ReferenceEquals(_uses[id]?.Registration, registration))
+                _uses[id] = null;
+        }
+
+        _bios.Forget();
+    }
+}
