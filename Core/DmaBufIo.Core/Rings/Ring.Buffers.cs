@@ -113,6 +113,8 @@ public sealed partial class Ring
                 if (old.InFlight == 0)
                     Finish(old);
             }
+
+            EndWhatVisitorsLeft();
         });
         return old;
     }
@@ -121,25 +123,34 @@ public sealed partial class Ring
     [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void Finish(Registration registration)
     {
-        Forget(registration);
+        _finished.Add(registration);
         registration.Release();
         if (registration.Tag != 0)
             _endedTags.Enqueue(registration.Tag);
     }
 
-    /// <summary>Clears what requests that have ended left behind of a registration (<see cref="RingRequest"/>). Looks at the whole table: registrations end seldom.</summary>
-    private void Forget(Registration registration)
+    /// <summary>
+    /// Clears what requests that have ended left behind of registrations (<see cref="RingRequest"/>). Looks at the whole table: registrations end seldom.
+    /// Not while bios are told to have ended, of which those of the batch are not given back yet; and not in a visit: a place that looks free may be being
+    /// prepared at this moment.
+    /// </summary>
+    private void Forget()
     {
+        if (_finished.Count == 0)
+            return;
         for (int tag = 0; tag < _requests.Length; tag++)
         {
             ref RingRequest request = ref _requests[tag];
-            if (!ReferenceEquals(request.Registration, registration))
+            if (request.Registration is not { } registration || !_finished.Contains(registration))
                 continue;
             request.Registration = null;
             if (request.State == RequestState.Free)
                 _ios[tag].Iter = default;
+            else if (request.State == RequestState.Prepared)
+                _ios[tag].Iter.Unbind();
         }
 
+        _finished.Clear();
         _bios.Forget();
     }
 
