@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Sync;
 
@@ -54,7 +55,10 @@ public sealed class DmaFence
     /// <summary>A context that no other fence of this process belongs to.</summary>
     public static long NewContext() => Interlocked.Increment(ref s_lastContext);
 
-    /// <summary>Signals. Idempotent; does not sleep; callable from completion context. Callbacks run here.</summary>
+    /// <summary>
+    /// Signals. Idempotent; does not sleep; callable from completion context. Callbacks run here; what one of them throws is reported
+    /// (<see cref="DmaBufIoDiagnostics.DriverFaulted"/>) and stops neither the others nor the request whose end signals the fence.
+    /// </summary>
     public void Signal()
     {
         List<Action>? callbacks;
@@ -72,7 +76,7 @@ public sealed class DmaFence
         if (callbacks is not null)
         {
             foreach (Action callback in callbacks)
-                callback();
+                Call(callback);
         }
     }
 
@@ -108,6 +112,18 @@ public sealed class DmaFence
             Errno status = wait.Pause(_queue, () => _signaled, cancellationToken, context);
             if (status != Errno.EAGAIN)
                 return status;
+        }
+    }
+
+    private void Call(Action callback)
+    {
+        try
+        {
+            callback();
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            DmaBufIoDiagnostics.Report(new DriverFault($"callback of fence {this}", e));
         }
     }
 

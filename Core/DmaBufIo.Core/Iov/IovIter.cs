@@ -72,6 +72,9 @@ public struct IovIter
             Map = map;
     }
 
+    /// <summary>Ends <see cref="Bind"/>: the map of an earlier request is not kept alive.</summary>
+    internal void Unbind() => Map = null;
+
     /// <summary>Several ranges of one map (I6).</summary>
     /// <param name="map">The map; the caller holds a reference.</param>
     /// <param name="ranges">The ranges in order; not copied, left alone until the request has ended.</param>

@@ -123,6 +123,7 @@ public sealed partial class Ring
         try
         {
             int progress = PollFiles();
+            EndWhatVisitorsLeft();
             EndCancelled();
             if (_parked.Count != 0 && (_roomMade || _parked.Count == InFlight))
                 RetryParked(cancellationToken);
@@ -136,7 +137,7 @@ public sealed partial class Ring
         }
     }
 
-    /// <summary>An awaited request has ended; this may be a visitor, so the rest is left to the owner.</summary>
+    /// <summary>An awaited request has ended; the rest comes after the batch.</summary>
     private void CompleteAwaited(int tag, AsyncRequest awaited, in IoRequest io)
     {
         _async[tag] = null;
@@ -188,10 +189,11 @@ public sealed partial class Ring
 
     private bool IsCancelled(int tag) => _cancellable != 0 && _async[tag] is { } awaited && awaited.Cancellation.IsCancellationRequested;
 
-    private void EndCancelledPrepared()
+    /// <returns>How many.</returns>
+    private int EndCancelledPrepared()
     {
         if (_cancellable == 0)
-            return;
+            return 0;
         int kept = _preparedHead;
         for (int i = _preparedHead; i < _preparedTail; i++)
         {
@@ -202,15 +204,17 @@ public sealed partial class Ring
                 continue;
             }
 
-            // Nothing counts it yet.
+            // Nothing counts it yet, and nothing will clear what an earlier request has left in its place.
             ref RingRequest request = ref _requests[tag];
             request.Use = 0;
+            _ios[tag].Iter = default;
             _ios[tag].Status = Errno.EINTR;
-            _context.Counters.Requests++;
             Complete(tag, ref request, _ios[tag]);
         }
 
+        int ended = _preparedTail - kept;
         _preparedTail = kept;
+        return ended;
     }
 
     /// <summary>Ends what was cancelled before it was issued: it holds nothing.</summary>
@@ -218,7 +222,7 @@ public sealed partial class Ring
     {
         if (_cancellable == 0)
             return;
-        EndCancelledPrepared();
+        _context.Counters.Requests += EndCancelledPrepared();
         for (int i = _parked.Count; i > 0; i--)
         {
             int tag = _parked.Take();

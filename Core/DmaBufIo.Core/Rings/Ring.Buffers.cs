@@ -115,6 +115,8 @@ public sealed partial class Ring
                 if (old.InFlight == 0)
                     Finish(old);
             }
+
+            EndWhatVisitorsLeft();
         });
         return old;
     }
@@ -123,7 +125,7 @@ public sealed partial class Ring
     [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void Finish(Registration registration)
     {
-        Forget(registration);
+        _finished.Add(registration);
         registration.Release();
         if (registration.Tag != 0)
             _endedTags.Enqueue(registration.Tag);

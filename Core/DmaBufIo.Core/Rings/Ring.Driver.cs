@@ -1,3 +1,4 @@
+using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Sync;
 
@@ -126,7 +127,7 @@ public sealed partial class Ring
             {
                 bool progress = Take();
                 if (progress || _ring._asyncOutstanding != 0)
-                    progress |= _ring.DriveOnce(CancellationToken.None) != 0;
+                    progress |= Look();
                 progress |= LetGo();
                 idleRounds = progress ? 0 : idleRounds + 1;
                 if (!progress && !Idle(idleRounds))
@@ -134,6 +135,23 @@ public sealed partial class Ring
             }
 
             _ended.Complete();
+        }
+
+        /// <summary>
+        /// Submits, looks at the devices and ends requests. What a device throws comes out of <see cref="Reap(Span{RingCompletion})"/> on other rings; here
+        /// nobody could catch it, and the process would end. It is reported, and the device looked at again.
+        /// </summary>
+        private bool Look()
+        {
+            try
+            {
+                return _ring.DriveOnce(CancellationToken.None) != 0;
+            }
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                DmaBufIoDiagnostics.Report(new DriverFault($"a look at the devices of {_ring.Name}", e));
+                return false;
+            }
         }
 
         /// <summary>Prepares what was handed over.</summary>

@@ -48,7 +48,7 @@ public sealed partial class Ring
     /// </summary>
     private void WakeOwner()
     {
-        if (_ended.Count != 0 || _endedAsync.Count != 0 || _endedTags.Count != 0 || _roomMade)
+        if (_endedInVisit.Count != 0 || _ended.Count != 0 || _endedAsync.Count != 0 || _endedTags.Count != 0 || _roomMade)
             _wake?.Raise();
     }
 

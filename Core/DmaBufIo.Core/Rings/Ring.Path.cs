@@ -15,9 +15,32 @@ public sealed partial class Ring
     void IPollable.PollAsVisitor()
     {
         // Requests in part go on: they hold references that the visitor is waiting for. Parked ones hold none and wait for the owner.
-        PollFiles();
-        Commit();
+        _isVisit = true;
+        try
+        {
+            PollFiles();
+            Commit();
+        }
+        finally
+        {
+            _isVisit = false;
+        }
+
         WakeOwner();
+    }
+
+    /// <summary>Places of requests that ended in visits become free, their completions are queued, and places that remember a finished registration are cleared.</summary>
+    [Diagnostics.HotPath]
+    private void EndWhatVisitorsLeft()
+    {
+        while (_endedInVisit.Count != 0)
+        {
+            int tag = _endedInVisit.Take();
+            Complete(tag, ref _requests[tag], _ios[tag]);
+        }
+
+        if (_finished.Count != 0)
+            Forget();
     }
 
     void IBioOwner.BioEnded(BioHandle bio) => ((IBioOwner)this).BiosEnded(new ReadOnlySpan<BioHandle>(in bio));
@@ -25,6 +48,12 @@ public sealed partial class Ring
     [Diagnostics.HotPath]
     void IBioOwner.BiosEnded(ReadOnlySpan<BioHandle> bios)
     {
+        if (_isVisit)
+        {
+            BiosEndedInVisit(bios);
+            return;
+        }
+
         // Requests that end one after the other mostly share their registration and their map: what they give back is given back at once.
         int use = 0;
         int count = 0;
@@ -80,6 +109,25 @@ public sealed partial class Ring
         pool.Release(bios);
     }
 
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
+    private void BiosEndedInVisit(ReadOnlySpan<BioHandle> bios)
+    {
+        foreach (BioHandle bio in bios)
+        {
+            ref Bio data = ref _bios[bio];
+            int tag = (int)data.Cookie;
+            ref IoRequest io = ref _ios[tag];
+            if (data.Status == Errno.Ok)
+                io.Transferred += data.Size;
+            else if (io.Status == Errno.Ok)
+                io.Status = data.Status;
+            if (--io.Pending == 0 && _requests[tag].State == RequestState.Issued)
+                End(tag);
+        }
+
+        _bios.Release(bios);
+    }
+
     void ISnapshotSource.Describe(SnapshotBuilder snapshot)
     {
         // Read without stopping the owner: each map and age is a moment old at most.
@@ -117,7 +165,7 @@ public sealed partial class Ring
             }
             catch (Exception e) when (e is not OutOfMemoryException)
             {
-                // The request that was cut off was taken already.
+                // The request that was cut off was taken already, or is the first of its run that was not issued.
                 EndRunEarly();
                 Fault(_prepared[_preparedHead - 1], e);
             }
@@ -160,7 +208,10 @@ public sealed partial class Ring
         file.IsTouched = true;
         _run = use;
         _runEnd = _preparedHead + count;
-        _preparedHead += file.Queue.IssueRanges(operation == RingOperation.WriteFixed, map, _ios, tags[..count]);
+        _isIssuingRun = true;
+        int issued = file.Queue.IssueRanges(operation == RingOperation.WriteFixed, map, _ios, tags[..count]);
+        _isIssuingRun = false;
+        _preparedHead += issued;
         while (_preparedHead < _runEnd)
         {
             // Taken before it is issued: one that is cut off is not started twice.
@@ -211,6 +262,16 @@ public sealed partial class Ring
     {
         if (_run is null)
             return;
+        if (_isIssuingRun)
+        {
+            // Thrown in the middle of a batch, which has told nobody how far it has come. Those with bios are issued; the first without has met the fault.
+            _isIssuingRun = false;
+            while (_preparedHead < _runEnd && _ios[_prepared[_preparedHead]].Pending != 0)
+                _preparedHead++;
+            if (_preparedHead < _runEnd)
+                _preparedHead++;
+        }
+
         int left = _runEnd - _preparedHead;
         foreach (int tag in _prepared.AsSpan(_preparedHead, left))
             _requests[tag].State = RequestState.Prepared;
@@ -268,8 +329,9 @@ public sealed partial class Ring
 
         if (status != Errno.Ok || (!isFlush && length == 0))
         {
-            // Nothing counts it yet.
+            // Nothing counts it yet, and nothing will clear what an earlier request has left in its place.
             request.Use = 0;
+            _ios[tag].Iter = default;
             _ios[tag].Status = status;
             Complete(tag, ref request, _ios[tag]);
             return;
@@ -353,11 +415,13 @@ public sealed partial class Ring
         // Nothing of it was issued: the iterator of a range stands at its start.
         request.Use = UseOf(registration, map!).Id;
         ref IovIter iter = ref _ios[tag].Iter;
-        iter = request.IsVector
-            ? IovIter.ForMapRanges(map!, _ranges[tag], request.Direction)
-            : IovIter.ForMap(map!, iter.Offset, iter.Count, request.Direction);
-        registration.RingFile.IsTouched = true;
+        iter = IovIter.ForMap(map!, iter.Offset, iter.Count, request.Direction);
         request.State = RequestState.Issued;
+
+        // From here on the request is known to hold the reference: ranges that the application has freed meanwhile throw.
+        if (request.IsVector)
+            iter = IovIter.ForMapRanges(map!, _ranges[tag], request.Direction);
+        registration.RingFile.IsTouched = true;
         Settle(tag, GiveToFile(tag));
     }
 
@@ -374,6 +438,10 @@ public sealed partial class Ring
     private void Fault(int tag, Exception exception)
     {
         ref RingRequest request = ref _requests[tag];
+
+        // It was cut off before it got a reference; the map in its iterator is one that the place's last request has used.
+        if (request.State is RequestState.Prepared or RequestState.Parked)
+            _ios[tag].Iter = default;
         DmaBufIoDiagnostics.Report(new DriverFault($"{request.Operation} of {request.File?.Name}", exception));
         Settle(tag, Errno.EIO);
     }
@@ -480,6 +548,13 @@ public sealed partial class Ring
 
     private void Complete(int tag, ref RingRequest request, in IoRequest io)
     {
+        if (_isVisit)
+        {
+            request.State = RequestState.Ended;
+            _endedInVisit.Add(tag);
+            return;
+        }
+
         request.State = RequestState.Free;
         if (io.Status != Errno.Ok)
             _context.Counters.Failed++;

@@ -48,25 +48,34 @@ public sealed partial class Ring
         return _uses[free] = new MapUse(free, registration, map);
     }
 
-    /// <summary>Clears what requests that have ended left behind of a registration, so that nothing keeps its driver's types alive. Looks at the whole table: registrations end seldom.</summary>
-    private void Forget(Registration registration)
+    /// <summary>
+    /// Clears what requests that have ended left behind of registrations, so that nothing keeps a driver's types alive. Looks at the whole table: registrations
+    /// end seldom. Not while bios are told to have ended, of which those of the batch are not given back yet; and not in a visit: a place that looks free may
+    /// be being prepared at this moment.
+    /// </summary>
+    private void Forget()
     {
+        if (_finished.Count == 0)
+            return;
         for (int tag = 0; tag < _requests.Length; tag++)
         {
             ref RingRequest request = ref _requests[tag];
-            if (!ReferenceEquals(RegistrationOf(request), registration))
+            if (RegistrationOf(request) is not { } registration || !_finished.Contains(registration))
                 continue;
             request.Use = 0;
             if (request.State == RequestState.Free)
                 _ios[tag].Iter = default;
+            else if (request.State == RequestState.Prepared)
+                _ios[tag].Iter.Unbind();
         }
 
         for (int id = 1; id < _uses.Length; id++)
         {
-            if (ReferenceEquals(_uses[id]?.Registration, registration))
+            if (_uses[id] is { } use && _finished.Contains(use.Registration))
                 _uses[id] = null;
         }
 
+        _finished.Clear();
         _bios.Forget();
     }
 }

@@ -16,8 +16,10 @@ namespace DmaBufIo.Rings;
 /// <remarks>
 /// Used by one thread at a time. Another thread that drains a map may borrow it (T14, see <see cref="IoContext"/>): then completions are taken from the
 /// devices and references dropped, but completions are handed to the application by <see cref="Reap(Span{RingCompletion})"/> alone.
+/// Requests are prepared outside the context, because entering it costs as much as preparing. So places are taken and freed, and completions queued, by
+/// the ring's thread alone: a visitor leaves what it has ended (<see cref="EndWhatVisitorsLeft"/>), also the clearing of places that may be being prepared.
 /// <code>
-///   Free → Prepared → (Parked ⇄) → Partial → Issued → Free
+///   Free → Prepared → (Parked ⇄) → Partial → Issued → (Ended →) Free
 /// </code>
 /// A prepared or parked request holds no map reference; a partial or issued one holds exactly one (T16). Whenever the ring's thread leaves the context,
 /// everything issued was committed to the devices, so that a drain never waits for a doorbell.
@@ -38,14 +40,18 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     private readonly int[] _prepared;
     private readonly TagQueue _parked;
     private readonly TagQueue _partial;
+    private readonly TagQueue _endedInVisit;
+    private readonly List<Registration> _finished = []; // requests may still remember them
     private readonly CompletionQueue _ended;
     private readonly Queue<ulong> _endedTags = [];
     private MapUse? _run;
     private int _runEnd;
+    private bool _isIssuingRun;
     private int _freeCount;
     private int _preparedHead;
     private int _preparedTail;
     private bool _roomMade;
+    private bool _isVisit;
     private long _retries;
     private int _closing;
     private bool _disposed;
@@ -69,6 +75,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         _prepared = new int[options.Entries];
         _parked = new TagQueue(options.Entries);
         _partial = new TagQueue(options.Entries);
+        _endedInVisit = new TagQueue(options.Entries);
         _ended = options.DriverThread ? CompletionQueue.WithoutRoom : new CompletionQueue(options.Entries);
         _async = new AsyncRequest?[options.Entries];
         _asyncPool = new AsyncRequestPool(continueElsewhere: options.DriverThread);
@@ -99,12 +106,12 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     public IoContext Context => _context;
 
     /// <summary>Requests submitted and not ended: issued, in part or wholly, or parked.</summary>
-    public int InFlight => _requests.Length - _freeCount - (_preparedTail - _preparedHead);
+    public int InFlight => _requests.Length - _freeCount - (_preparedTail - _preparedHead) - _endedInVisit.Count;
 
     /// <summary>Requests that can be prepared before some must be reaped.</summary>
-    public int Room => _freeCount - Unreaped;
+    public int Room => _freeCount - (_driver is null ? _ended.Count : 0);
 
-    private int Unreaped => _driver is null ? _ended.Count : 0;
+    private int Unreaped => _endedInVisit.Count + (_driver is null ? _ended.Count : 0);
 
     private bool IsClosing => Volatile.Read(ref _closing) != 0;
 
@@ -177,6 +184,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         _context.Enter();
         try
         {
+            EndWhatVisitorsLeft();
             EndCancelled();
             if (_parked.Count != 0)
                 RetryParked(cancellationToken);
@@ -223,6 +231,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
             try
             {
                 progress = PollFiles();
+                EndWhatVisitorsLeft();
                 EndCancelled();
                 if (_parked.Count != 0 && (_roomMade || _parked.Count == InFlight))
                     RetryParked(cancellationToken);

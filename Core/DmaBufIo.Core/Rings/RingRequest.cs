@@ -29,6 +29,9 @@ internal enum RequestState : byte
 
     /// <summary>All of it is issued.</summary>
     Issued,
+
+    /// <summary>It has ended in a visit and holds nothing; the owner frees its place and hands out its completion.</summary>
+    Ended,
 }
 
 /// <summary>One place of a ring's table: what the ring alone knows of a request. The rest is in its <see cref="IoRequest"/>.</summary>
