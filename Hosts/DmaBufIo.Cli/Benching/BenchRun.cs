@@ -2,6 +2,7 @@ using DmaBufIo.Cli.Commands;
 using DmaBufIo.Cli.Output;
 using DmaBufIo.Errors;
 using DmaBufIo.Models.Iommu;
+using DmaBufIo.Rings;
 
 namespace DmaBufIo.Cli.Benching;
 
@@ -29,8 +30,9 @@ internal static class BenchRun
             catch (DmaBufIoException e)
             {
                 live.End();
-                CommandOutput.Error(e);
-                report = report with { Error = ErrorReport.From(e) };
+                DmaBufIoException told = InOptions(e, settings);
+                CommandOutput.Error(told);
+                report = report with { Error = ErrorReport.From(told) };
             }
 
             report = Settle(report, iommu);
@@ -38,6 +40,15 @@ internal static class BenchRun
         });
         return report;
     }
+
+    // What the ring refuses for the way it was asked to work, with the options that ask for another.
+    private static DmaBufIoException InOptions(DmaBufIoException e, BenchSettings settings) => e switch
+    {
+        not { Layer: "Rings", Errno: Errno.EOPNOTSUPP } => e,
+        _ when settings.Mapping == BufferMapping.PerRequest => e.With("Give --mapping premapped, or an exporter that never moves: --via udmabuf"),
+        _ when settings.Completion == CompletionMode.Interrupts => e.With("Leave --interrupts out"),
+        _ => e,
+    };
 
     // Also what closing has found: an unmapping that comes too late, a leak.
     private static BenchReport Settle(BenchReport report, ModelIommu iommu)

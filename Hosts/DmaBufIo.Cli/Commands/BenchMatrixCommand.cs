@@ -93,7 +93,7 @@ internal static class BenchMatrixCommand
             !interrupted && results.TrueForAll(static r => r.Ok), interrupted, runs, Environment.ProcessorCount, results);
         if (common.Json)
             CommandOutput.Json(report);
-        else
+        else if (!interrupted || Short(results).Any())
             CommandOutput.Data(report.Ok ? "ok" : $"FALLS SHORT: {string.Join("; ", Short(results))}");
         if (interrupted)
             CommandOutput.Message("interrupted");

@@ -24,7 +24,7 @@ internal static class CommandGuard
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            // The last place: a file system that fails, standard output that is gone, a plugin that throws what it may not.
+            // The last place: a file system that fails, a plugin that throws what it may not.
             var unexpected = new DmaBufIoException(Errno.EIO, "command", "dmabufio", $"{e.GetType().Name}: {e.Message.TrimEnd('.')}", "Check the files and the plugin that were used");
             CommandOutput.Error(unexpected);
             return Fail(json, unexpected, CommandOutput.Failure);
@@ -33,19 +33,22 @@ internal static class CommandGuard
 
     private static int Fail(bool json, DmaBufIoException e, int code)
     {
-        if (json)
-        {
-            try
-            {
-                CommandOutput.Json(new FailureReport(Ok: false, ErrorReport.From(e)));
-            }
-            catch (Exception gone) when (gone is IOException or UnauthorizedAccessException)
-            {
-                CommandOutput.Message($"error: standard output cannot be written: {gone.Message}");
-            }
-        }
-
+        if (json && e.Subject != CommandOutput.StandardOutput)
+            Print(e);
         return code;
+    }
+
+    /// <summary>Prints a failure as --json asks for it.</summary>
+    internal static void Print(DmaBufIoException e)
+    {
+        try
+        {
+            CommandOutput.Json(new FailureReport(Ok: false, ErrorReport.From(e)));
+        }
+        catch (DmaBufIoException gone)
+        {
+            CommandOutput.Error(gone);
+        }
     }
 }
 

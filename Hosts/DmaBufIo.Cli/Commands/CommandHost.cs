@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using DmaBufIo.Cli.Output;
+using DmaBufIo.Errors;
 using DmaBufIo.Hosting;
 using DmaBufIo.Models;
 using DmaBufIo.Models.Iommu;
@@ -22,7 +23,7 @@ internal static class CommandHost
         try
         {
             using IHost host = Build(settings, iommu);
-            await host.StartAsync();
+            await StartAsync(host);
             int code;
             try
             {
@@ -46,6 +47,19 @@ internal static class CommandHost
         finally
         {
             iommu.Dispose();
+        }
+    }
+
+    private static async Task StartAsync(IHost host)
+    {
+        try
+        {
+            await host.StartAsync();
+        }
+        catch (DmaBufIoException e) when (e.Subject.StartsWith("plugin folder", StringComparison.Ordinal))
+        {
+            // The framework speaks of options and configuration; here there is a word for both.
+            throw e.With("Build the plugins, and give the folder that holds theirs: --plugins FOLDER");
         }
     }
 

@@ -20,7 +20,11 @@ internal static class CommandOutput
     /// <summary>Exit code of a command that was interrupted, as shells count it: 128 + SIGINT.</summary>
     internal const int Interrupted = 130;
 
-    internal static void Data(string line) => Console.Out.WriteLine(line);
+    /// <summary>The object of errors that say that nothing can be printed.</summary>
+    internal const string StandardOutput = "standard output";
+
+    /// <exception cref="DmaBufIoException">Standard output cannot be written (<c>EIO</c>).</exception>
+    internal static void Data(string line) => Write(() => Console.Out.WriteLine(line));
 
     internal static void Message(string line)
     {
@@ -43,9 +47,25 @@ internal static class CommandOutput
 
     internal static void Json<T>(T value)
     {
-        using Stream output = Console.OpenStandardOutput();
-        JsonSerializer.Serialize(output, value, typeof(T), CommandJson.Default);
-        output.WriteByte((byte)'\n');
+        Write(() =>
+        {
+            using Stream output = Console.OpenStandardOutput();
+            JsonSerializer.Serialize(output, value, typeof(T), CommandJson.Default);
+            output.WriteByte((byte)'\n');
+        });
+    }
+
+    private static void Write(Action write)
+    {
+        try
+        {
+            write();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new DmaBufIoException(
+                Errno.EIO, "command", StandardOutput, $"it cannot be written: {e.Message.TrimEnd('.')}", "Free space, or let it go somewhere else", inner: e);
+        }
     }
 
     /// <summary>Bytes for people: "16.0 MiB".</summary>
