@@ -106,12 +106,12 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
     public IoContext Context => _context;
 
     /// <summary>Requests submitted and not ended: issued, in part or wholly, or parked.</summary>
-    public int InFlight => _requests.Length - _freeCount - (_preparedTail - _preparedHead);
+    public int InFlight => _requests.Length - _freeCount - (_preparedTail - _preparedHead) - _endedInVisit.Count;
 
     /// <summary>Requests that can be prepared before some must be reaped.</summary>
-    public int Room => _freeCount - Unreaped;
+    public int Room => _freeCount - (_driver is null ? _ended.Count : 0);
 
-    private int Unreaped => _driver is null ? _ended.Count : 0;
+    private int Unreaped => (_driver is null ? _ended.Count : 0) + _endedInVisit.Count;
 
     private bool IsClosing => Volatile.Read(ref _closing) != 0;
 
