@@ -142,6 +142,25 @@ public sealed class BadInputTests
     }
 
     [Fact]
+    public async Task With_json_arguments_that_cannot_be_read_are_an_object_too()
+    {
+        CommandProcess.Result result = await CommandProcess.RunAsync("bench", "--device", "null:1G", "--frobnicate", "--json");
+        Assert.Equal(1, result.ExitCode);
+        Assert.False(result.Json.GetProperty("ok").GetBoolean());
+        Assert.Contains("--frobnicate", result.Json.GetProperty("error").GetProperty("problem").GetString(), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("--interrupts", null, "Leave --interrupts out")]
+    [InlineData("--mapping", "per-request", "--mapping premapped")]
+    [InlineData("--plugins", "/nonexistent", "--plugins FOLDER")]
+    public async Task What_a_layer_refuses_is_told_with_the_option_that_helps(string option, string? value, string remedy)
+    {
+        string[] arguments = ["bench", "--device", "null:1M", "--via", "moving", "--buffer", "1M", "--runtime", "100ms", option];
+        (await CommandProcess.RunAsync(value is null ? arguments : [.. arguments, value])).AssertRefused(remedy);
+    }
+
+    [Fact]
     public async Task With_json_a_failure_is_an_object_too()
     {
         using var folder = new WorkFolder();

@@ -163,7 +163,7 @@ public abstract class FileQueue : IDisposable
     /// <summary>Issues several requests of one kind, each one range of one map, in order: for files to whom a batch costs less than its requests one by one.</summary>
     /// <param name="isWrite">True for writes.</param>
     /// <param name="map">The map; each request holds a reference on it.</param>
-    /// <param name="requests">The table of requests; each has its iterator.</param>
+    /// <param name="requests">The table of requests; their iterators have offset, count and direction, their map is <paramref name="map"/>.</param>
     /// <param name="tags">Which of them, in order.</param>
     /// <returns>How many were issued wholly, from the first one on; nobody looks at their iterators any more. The next is then given to <see cref="ReadIter"/> or <see cref="WriteIter"/>.</returns>
     public virtual int IssueRanges(bool isWrite, DmaMap map, Span<IoRequest> requests, ReadOnlySpan<int> tags) => 0;

@@ -41,6 +41,7 @@ internal sealed class FaultingFile(PuppetBlockDevice device) : IoFile("faulting"
             for (int i = 0; i < file.ThrowAfter; i++)
             {
                 ref IoRequest request = ref requests[tags[i]];
+                request.Iter = IovIter.ForMap(map, request.Iter.Offset, request.Iter.Count, request.Iter.Direction);
                 Assert.Equal(Errno.Ok, below.ReadIter(ref request, ref request.Iter));
             }
 
