@@ -105,7 +105,8 @@ public sealed class RingMemoryTests
             }
 
             file.Put();
-        });
+        },
+        iommu: new ModelIommuOptions { InvalidationThread = false }); // a wait that sleeps for an acknowledgement allocates its reason
 
     private static long Allocated(Action action)
     {
