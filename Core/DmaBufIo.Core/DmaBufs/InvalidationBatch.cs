@@ -63,10 +63,11 @@ public sealed class InvalidationBatch : IDisposable
             return users;
 
         // Who waits for the drain reaps what nobody else does, and its visits can share the barrier.
+        long question = ContextFence.Ask();
         List<IoContext> announced = wait ? GateDrain.Announce(_killed) : [];
         try
         {
-            RequestGate.Barrier();
+            ContextFence.Await(question, visits: announced.Exists(static c => !c.IsOwnedByCaller()));
             foreach (RequestGate gate in _killed)
                 users += Math.Max(gate.UsersAtKill, gate.FinishKill());
         }

@@ -54,8 +54,12 @@ public static class GateDrain
         List<(IoContext Context, long Reaps)> users = [];
         foreach (IoContext context in ContextTable.Living())
         {
-            if (gates.Exists(g => g.UsersIn(context.Slot) != 0))
+            if (!gates.Exists(g => g.UsersIn(context.Slot) != 0))
+                continue;
+            if (!context.IsOwnedByCaller())
                 users.Add((context, context.Reaps));
+            else if (context.TryAnnounceVisit())
+                announced.Add(context); // the caller waits here, so it does not come by
         }
 
         if (users.Count == 0)

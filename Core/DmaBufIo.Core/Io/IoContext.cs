@@ -17,7 +17,8 @@ namespace DmaBufIo.Io;
 ///                     start again                   wait until active = 0; work; visiting = false
 /// </code>
 /// The visitor's barrier stands for both fences, as in the request gate: an owner whose store came before it is seen as active and waited for;
-/// one whose store came after it sees the visitor and steps back. The owner's active stretches never sleep: before anything that may sleep it
+/// one whose store came after it sees the visitor and steps back. A visitor that is the owner itself needs none: another thread becomes the owner under
+/// <c>_ownership</c>, and whoever looks at the owner under it knows what comes before and after. The owner's active stretches never sleep: before anything that may sleep it
 /// leaves (<see cref="Leave"/>), so a visitor waits a bounded time, and an owner that is idle, blocked or itself the visitor is not waited for at all.
 /// </remarks>
 public sealed class IoContext : IDisposable
@@ -25,8 +26,10 @@ public sealed class IoContext : IDisposable
     private readonly WaitQueue _handOver = new();
     private readonly SleepingMutex _visitors;
     private readonly List<IPollable> _pollables = [];
+    private readonly Lock _ownership = new();
     private readonly long _number = SchedulePoint.NewObject();
     private int _active;
+    private long _answered;
     private long _reaps;
     private volatile bool _visiting;
     private NoSleepState? _owner;
@@ -79,17 +82,60 @@ public sealed class IoContext : IDisposable
         if (_active != 0)
             throw new InvalidOperationException($"Context {Name} is in use by another thread or from within its own callbacks; a ring is used by one thread at a time.");
         Volatile.Write(ref _active, 1);
-        if (_visiting)
-            EnterSlow();
         NoSleepState state = NoSleepContext.Current;
         if (!ReferenceEquals(_owner, state))
-            _owner = state;
+            TakeOver(state);
+        Answer();
+        if (_visiting)
+            EnterSlow();
         state.Depth++;
     }
 
     /// <summary>Asks the clock (<see cref="Now"/>): once per batch that starts requests.</summary>
     [Diagnostics.HotPath]
     internal void TellTime() => Now = Environment.TickCount64;
+
+    /// <summary>
+    /// True when what the caller has stored before it asked is ordered against everything that happens in this context: the owner has answered, or is the caller, and
+    /// nobody visits.
+    /// </summary>
+    /// <param name="question">From <see cref="ContextFence.Ask"/>.</param>
+    internal bool IsOrdered(long question) =>
+        (Volatile.Read(ref _answered) >= question || IsOwnedByCaller()) && !IsVisitedByOthers();
+
+    /// <summary>True when nobody else is inside or can enter without taking <c>_ownership</c> first, which orders it after the caller's stores.</summary>
+    internal bool IsOwnedByCaller()
+    {
+        lock (_ownership)
+            return _owner is null || ReferenceEquals(_owner, NoSleepContext.Current);
+    }
+
+    // Taken for a moment: earlier visits are over and seen, and later ones come after the caller's stores.
+    private bool IsVisitedByOthers()
+    {
+        if (_visitors.IsHeldByCurrentThread)
+            return false;
+        if (!_visitors.TryLock())
+            return true;
+        _visitors.Unlock();
+        return false;
+    }
+
+    // The store is a release: who reads the answer sees all stores before it. The read in Question is an acquire: all loads after it see what was stored
+    // before the question.
+    private void Answer()
+    {
+        long question = ContextFence.Question;
+        if (question != _answered)
+            Volatile.Write(ref _answered, question);
+    }
+
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
+    private void TakeOver(NoSleepState state)
+    {
+        lock (_ownership)
+            _owner = state;
+    }
 
     /// <summary>Ends a batch of the owner, or interrupts it before something that may sleep.</summary>
     [Diagnostics.HotPath]
@@ -156,7 +202,7 @@ public sealed class IoContext : IDisposable
     {
         try
         {
-            if (!hasBarrier)
+            if (!hasBarrier && !IsOwnedByCaller())
                 RequestGate.Barrier();
             _handOver.Wait(() => Volatile.Read(ref _active) == 0, new WaitReason($"batch of context {Name}", () => $"owner {(_owner is { } o ? Parker.NameOf(o.Thread) : "unknown")}"));
             NoSleepState state = NoSleepContext.Current;
@@ -211,7 +257,8 @@ public sealed class IoContext : IDisposable
             _handOver.Wait(() => !_visiting, new WaitReason($"visitor of context {Name}"));
             Volatile.Write(ref _active, 1);
 
-            // Store, then load, against a visitor that may have begun meanwhile: its barrier orders the two, as in Enter.
+            // Store, then load, against a visitor that may have begun meanwhile: its barrier or this answer orders the two, as in Enter.
+            Answer();
         }
     }
 }

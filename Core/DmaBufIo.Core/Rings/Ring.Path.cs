@@ -112,6 +112,10 @@ public sealed partial class Ring
     [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void BiosEndedInVisit(ReadOnlySpan<BioHandle> bios)
     {
+        // Given back together, as in BiosEnded: each time somebody leaves a killed map, all who are inside are counted.
+        int use = 0;
+        int count = 0;
+        long bytes = 0;
         foreach (BioHandle bio in bios)
         {
             ref Bio data = ref _bios[bio];
@@ -121,10 +125,28 @@ public sealed partial class Ring
                 io.Transferred += data.Size;
             else if (io.Status == Errno.Ok)
                 io.Status = data.Status;
-            if (--io.Pending == 0 && _requests[tag].State == RequestState.Issued)
-                End(tag);
+            ref RingRequest request = ref _requests[tag];
+            if (--io.Pending != 0 || request.State != RequestState.Issued)
+                continue;
+            if (request.Use != use)
+            {
+                if (count != 0)
+                    GiveBack(use, count, bytes);
+                use = request.Use;
+                count = 0;
+                bytes = 0;
+            }
+
+            if (use == 0)
+                GiveBackFile(request.File!, io.Transferred);
+            else
+                count++;
+            bytes += io.Transferred;
+            Complete(tag, ref request, io);
         }
 
+        if (count != 0)
+            GiveBack(use, count, bytes);
         _bios.Release(bios);
     }
 

@@ -18,8 +18,10 @@ namespace DmaBufIo.Sync;
 /// The barrier makes every other thread fence once between its store and its load. A thread whose store came before it is seen by the sum; one
 /// whose store came after it reads killed = true and backs out. So after the barrier no slot gains a lasting reference, and a slot seen at 0 stays
 /// at 0 but for a transient of a failing enter, which can only delay the drain. Leaving is a store and a load of killed in the same way: whoever
-/// reads killed = true goes on to <see cref="Settle"/>, which sums under the lock, and so does the killer; the lock orders the last of them
-/// after all stores before it. Before the barrier a sum proves nothing, hence <see cref="_settled"/>.
+/// reads killed = true goes on to <see cref="Settle"/>, a full fence and a sum, and so does the killer: of any two, the one whose fence comes second sees what
+/// the other has stored, so the last of them finds 0. Before the barrier a sum proves nothing, hence <see cref="_settled"/>. Several may find 0; one of
+/// them announces it. Nobody takes a lock: the owner of a busy context leaves a killed gate many times while the killer waits for it.
+/// What stands for the barrier may also be an answer of each context (<c>Io/ContextFence.cs</c>).
 /// The JIT keeps the order of two volatile accesses; the processor's store-load reordering is what the process-wide barrier is for.
 /// The counts are managed memory: a reader that raced with the kill may still touch them long after the gate has drained (T9).
 /// </remarks>
@@ -28,13 +30,12 @@ public sealed class RequestGate
     private const int Stride = 16; // 16 longs = 128 bytes: one cache line and its prefetched neighbour
 
     private readonly long[] _counts;
-    private readonly Lock _lock = new();
     private readonly WaitQueue _drainWaiters = new();
     private readonly Action _onDrained;
     private readonly long _number = SchedulePoint.NewObject();
     private long _overflow;
     private volatile bool _killed;
-    private volatile bool _drained;
+    private int _drained;
     private bool _settled;
     private long _killedAt;
 
@@ -51,7 +52,7 @@ public sealed class RequestGate
     public bool IsKilled => _killed;
 
     /// <summary>True once it was killed and the last user has left.</summary>
-    public bool IsDrained => _drained;
+    public bool IsDrained => Volatile.Read(ref _drained) != 0;
 
     /// <summary>When it was killed (Stopwatch ticks), 0 while it is live.</summary>
     public long KilledAt => Volatile.Read(ref _killedAt);
@@ -150,16 +151,10 @@ public sealed class RequestGate
     {
         if (SchedulePoint.Enabled)
             SchedulePoint.Reach(StepKind.GateKill, _number);
-        long users;
-        bool drained;
-        lock (_lock)
-        {
-            _settled = true;
-            users = Users;
-            drained = Drained();
-        }
-
-        if (drained)
+        Volatile.Write(ref _settled, true);
+        Interlocked.MemoryBarrier();
+        long users = Users;
+        if (users == 0)
             Announce();
         return users;
     }
@@ -169,7 +164,7 @@ public sealed class RequestGate
     /// <param name="cancellationToken">Interrupts the wait.</param>
     /// <returns><c>Ok</c>, <c>EINTR</c> when cancelled, <c>EAGAIN</c> when it is time to look again.</returns>
     internal Errno WaitDrained(ref PollingWait wait, CancellationToken cancellationToken) =>
-        wait.Pause(_drainWaiters, () => _drained, cancellationToken);
+        wait.Pause(_drainWaiters, () => IsDrained, cancellationToken);
 
     [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private bool TryEnterShared(int count)
@@ -198,27 +193,20 @@ public sealed class RequestGate
         return false;
     }
 
-    // Runs on whoever left a killed gate, and on the killer.
+    // Runs on whoever left a killed gate.
     [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
     private void Settle()
     {
-        bool drained;
-        lock (_lock)
-            drained = Drained();
-        if (drained)
+        // The leaver's store of its count comes before the fence: either the sum of whoever fences later sees it, or this one sees theirs.
+        Interlocked.MemoryBarrier();
+        if (Volatile.Read(ref _settled) && Users == 0)
             Announce();
-    }
-
-    private bool Drained()
-    {
-        if (!_settled || _drained || Users != 0)
-            return false;
-        _drained = true;
-        return true;
     }
 
     private void Announce()
     {
+        if (Interlocked.Exchange(ref _drained, 1) != 0)
+            return;
         _onDrained();
         _drainWaiters.WakeAll();
     }

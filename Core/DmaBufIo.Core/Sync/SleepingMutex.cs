@@ -17,6 +17,9 @@ public sealed class SleepingMutex
     /// <summary>True while any thread holds it.</summary>
     public bool IsHeld => Volatile.Read(ref _holder) is not null;
 
+    /// <summary>True while the calling thread holds it.</summary>
+    internal bool IsHeldByCurrentThread => ReferenceEquals(Volatile.Read(ref _holder), Parker.Current);
+
     /// <summary>Takes the mutex; waits while another thread holds it.</summary>
     /// <param name="cancellationToken">Interrupts the wait.</param>
     /// <returns><c>Ok</c>, <c>EINTR</c> when cancelled, <c>EDEADLK</c> when this thread holds it already.</returns>
