@@ -38,7 +38,6 @@ public sealed class DmaBuf
         Size = size;
         Exporter = exporter;
         Reservation = new ReservationObject(name);
-        LockedWork = new LockedWork(Reservation);
         _descriptor = descriptor;
         if (descriptor is null)
             return;
@@ -64,9 +63,6 @@ public sealed class DmaBuf
 
     /// <summary>The lock and the fences.</summary>
     public ReservationObject Reservation { get; }
-
-    /// <summary>What workers do under the lock.</summary>
-    internal LockedWork LockedWork { get; }
 
     /// <summary>Advanced by every invalidation; changes only with the reservation lock held.</summary>
     public long Generation => Volatile.Read(ref _generation);

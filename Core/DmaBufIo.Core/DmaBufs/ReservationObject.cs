@@ -20,6 +20,7 @@ public sealed class ReservationObject : ISnapshotSource
     public ReservationObject(string name)
     {
         _lock = new WoundWaitLock(name);
+        Work = new LockedWork(this);
         SnapshotRegistry.Add(this);
     }
 
@@ -31,6 +32,9 @@ public sealed class ReservationObject : ISnapshotSource
 
     /// <summary>True while any thread holds the lock.</summary>
     public bool IsLocked => _lock.IsHeld;
+
+    /// <summary>What workers do with the lock held.</summary>
+    internal LockedWork Work { get; }
 
     /// <summary>Takes the lock; may sleep. Not while holding a map reference (T15).</summary>
     /// <param name="guard">Gives the lock back when disposed; meaningful only when the answer is <c>Ok</c>.</param>
@@ -163,6 +167,7 @@ public sealed class ReservationObject : ISnapshotSource
         lock (_fenceLock)
             _reserved = 0;
         _lock.Unlock();
+        Work.Unlocked();
     }
 
     private DmaFence? FirstUnsignaled(FenceUsage usage)

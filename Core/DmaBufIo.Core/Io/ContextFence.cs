@@ -24,7 +24,7 @@ namespace DmaBufIo.Io;
 internal static class ContextFence
 {
     // A polling owner begins a batch every few microseconds. Nothing depends on it but who pays.
-    private static readonly long s_patience = Stopwatch.Frequency / 1_000_000 * 6;
+    private static readonly long s_patience = Stopwatch.Frequency / 1_000_000 * 10;
 
     private static Padded s_question;
 

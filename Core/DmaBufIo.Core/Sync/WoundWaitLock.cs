@@ -13,10 +13,15 @@ namespace DmaBufIo.Sync;
 /// A free lock goes to whoever asks. A held one: the asker joins the waiters (contexts by age among each other, others in order of arrival)
 /// and, when it is older than the holder's context, wounds that context. Unlocking hands the lock to the first waiter; waiters older than
 /// the new holder wound it in turn. A wounded context notices at its next lock or woundable wait.
+/// A waiter stands in line first and then looks whether it gets the lock for a moment before it sleeps: most holds are short, and waking a thread costs its waker
+/// more than they take.
 /// </remarks>
 public sealed class WoundWaitLock
 {
     private static readonly Lock s_graph = new();
+
+    // About what waking a thread costs. Nothing depends on it.
+    private static readonly long s_patience = Environment.ProcessorCount == 1 || SchedulePoint.Enabled ? 0 : Stopwatch.Frequency / 1_000_000 * 20;
 
     private readonly WaitQueue _queue = new();
     private readonly List<Waiter> _waiters = [];
@@ -72,6 +77,7 @@ public sealed class WoundWaitLock
             WoundHolderFor(waiter);
         }
 
+        LookFor(waiter);
         var reason = new WaitReason($"reservation lock of {Name}", DescribeHolder);
         Errno status;
         try
@@ -143,6 +149,13 @@ public sealed class WoundWaitLock
                 _holder is null ? TimeSpan.Zero : Stopwatch.GetElapsedTime(_heldSince),
                 [.. _waiters.Select(static w => w.Parker.ThreadName)]);
         }
+    }
+
+    private static void LookFor(Waiter waiter)
+    {
+        long begun = Stopwatch.GetTimestamp();
+        while (!waiter.IsGranted && Stopwatch.GetTimestamp() - begun < s_patience)
+            Thread.SpinWait(8);
     }
 
     /// <summary>The wait is over.</summary>

@@ -220,7 +220,7 @@ public sealed partial class DmaBufToken
         protected internal override void Run()
         {
             token.SettleFence(map)?.Signal();
-            token.Buffer.LockedWork.Do(this);
+            token.Buffer.Reservation.Work.Do(this);
         }
     }
 }

@@ -97,11 +97,16 @@ public sealed partial class DmaBufToken
     /// The last request of a killed map has ended; this may be completion context. The fence signals here and needs no worker: all of them may be
     /// blocked on locks whose holders wait for it (F3, D2b).
     /// </summary>
-    private void Drained(DmaMap map, WorkItem unmapWork)
+    private void Drained(DmaMap map, UnmapItem unmapping)
     {
-        if (!_options.SignalOnWorker)
-            SettleFence(map)?.Signal();
-        Workers.Queue(unmapWork);
+        if (_options.SignalOnWorker)
+        {
+            Workers.Queue(unmapping);
+            return;
+        }
+
+        SettleFence(map)?.Signal();
+        Buffer.Reservation.Work.Queue(unmapping, Workers);
     }
 
     /// <summary>The fence that a killed map has left behind, or null; from here on it leaves none.</summary>
