@@ -15,6 +15,9 @@ public static class Counters
     /// <summary>Tokens whose release has finished.</summary>
     public static Counter TokensReleased { get; } = new();
 
+    /// <summary>Process-wide barriers that killers of maps and visitors of contexts have paid, because somebody did not answer by himself.</summary>
+    public static Counter Barriers { get; } = new();
+
     /// <summary>Driver callbacks that threw where nobody can be told.</summary>
     public static Counter DriverFaults { get; } = new();
 }

@@ -11,8 +11,8 @@ namespace DmaBufIo.Io;
 /// </summary>
 public static class GateDrain
 {
-    // Time enough for a polling owner to come by, most of the time.
-    private static readonly long s_glance = Stopwatch.Frequency / 1_000_000 * 2;
+    // Time enough for a polling owner to come by, most of the time: preparing and submitting a hundred requests takes it some microseconds.
+    private static readonly long s_glance = Stopwatch.Frequency / 1_000_000 * 6;
 
     // A polling owner comes by every microsecond or so; one that has not come for a few will not come soon.
     private static readonly long s_patience = Stopwatch.Frequency / 1_000_000 * 4;
@@ -65,7 +65,7 @@ public static class GateDrain
         if (users.Count == 0)
             return announced;
         long begun = Stopwatch.GetTimestamp();
-        while (Stopwatch.GetTimestamp() - begun < s_glance)
+        while (users.Exists(static u => u.Context.Reaps == u.Reaps) && Stopwatch.GetTimestamp() - begun < s_glance)
             Thread.SpinWait(8);
         foreach ((IoContext context, long reaps) in users)
         {

@@ -142,6 +142,7 @@ public sealed class RequestGate
     {
         if (SchedulePoint.Enabled)
             SchedulePoint.Reach(StepKind.Barrier, 0);
+        Diagnostics.Counters.Barriers.Add();
         Interlocked.MemoryBarrierProcessWide();
     }
 

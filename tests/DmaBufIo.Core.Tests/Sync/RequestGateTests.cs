@@ -225,6 +225,37 @@ public sealed class RequestGateTests
     }
 
     [Fact]
+    public void T6_of_several_who_leave_a_killed_gate_at_the_same_moment_one_notices_that_nobody_is_left()
+    {
+        const int Rounds = 20_000;
+        byte[] cold = new byte[32 << 20];
+        int drained = 0;
+        RequestGate[] gates = [.. Enumerable.Range(0, Rounds).Select(_ => new RequestGate(2, () => Interlocked.Increment(ref drained)))];
+        int arrived = 0;
+
+        // Each stores its own count and loads the other's: without a fence between, both may see the other inside.
+        Actor[] users = [.. Enumerable.Range(0, 2).Select(slot => Actor.Start("user", () =>
+        {
+            for (int i = 0; i < Rounds; i++)
+            {
+                RequestGate gate = gates[i];
+                Assert.True(gate.TryEnter(slot));
+                Meet(ref arrived, (4 * i) + 2);
+                if (slot == 0)
+                    Kill(gate);
+                Meet(ref arrived, (4 * i) + 4);
+                for (int line = 0; line < 16; line++)
+                    cold[(((i * 32) + (slot * 16) + line) * 4160) & (cold.Length - 1)] = 1;
+                _ = gate.Users;
+                gate.Exit(slot);
+            }
+        }))];
+        foreach (Actor user in users)
+            user.Join();
+        Assert.Equal(Rounds, drained);
+    }
+
+    [Fact]
     public void T17_one_barrier_serves_all_gates_whose_kill_has_begun()
     {
         int drained = 0;
@@ -240,6 +271,14 @@ public sealed class RequestGateTests
         foreach (RequestGate gate in gates)
             gate.Exit(0);
         Assert.Equal(5, drained);
+    }
+
+    private static void Meet(ref int arrived, int all)
+    {
+        Interlocked.Increment(ref arrived);
+        var spin = default(SpinWait);
+        while (Volatile.Read(ref arrived) < all)
+            spin.SpinOnce(-1);
     }
 
     private static long Kill(RequestGate gate)

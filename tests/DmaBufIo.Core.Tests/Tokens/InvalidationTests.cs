@@ -300,13 +300,14 @@ public sealed class InvalidationTests
     }
 
     [Fact]
-    public void T17_an_invalidation_pays_one_barrier_for_all_its_tokens()
+    public void T17_an_invalidation_pays_one_barrier_at_most_for_all_its_tokens()
     {
         using AssemblyDefinition assembly = AssemblyDefinition.ReadAssembly(typeof(InvalidationBatch).Assembly.Location);
         TypeDefinition batch = assembly.MainModule.GetType(typeof(InvalidationBatch).FullName);
         var barriers = batch.Methods.Where(static m => m.HasBody)
             .SelectMany(static m => m.Body.Instructions.Select(i => (Method: m, Instruction: i)))
-            .Where(static c => c.Instruction.Operand is MethodReference { Name: "Barrier" }).ToList();
+            .Where(static c => c.Instruction.Operand is MethodReference { Name: "Barrier" } or MethodReference { Name: "Await", DeclaringType.Name: "ContextFence" })
+            .ToList();
         (MethodDefinition method, Instruction barrier) = Assert.Single(barriers);
         Assert.Equal("FinishKills", method.Name);
         Assert.DoesNotContain(
@@ -317,7 +318,7 @@ public sealed class InvalidationTests
         TypeDefinition token = assembly.MainModule.GetType(typeof(DmaBufToken).FullName);
         Assert.DoesNotContain(
             token.Methods.Single(static m => m.Name == "CollectInvalidation").Body.Instructions,
-            static i => i.Operand is MethodReference { Name: "Barrier" or "KillMaps" });
+            static i => i.Operand is MethodReference { Name: "Barrier" or "Await" or "KillMaps" });
     }
 
     [Fact]
