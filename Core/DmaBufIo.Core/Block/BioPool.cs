@@ -125,6 +125,27 @@ public sealed class BioPool : IDisposable
         return TryTake(original.Operation, original.Backing, _roots[source.Index].Backing, original.Offset, original.Size, original.Sector, 0, 0, out bio);
     }
 
+    /// <summary>
+    /// Takes a part of a bio of another pool, re-targeted to a member of a set: its operation, its backing and its kind (B2), a range of it, another place. What is
+    /// backed by the set's map is backed by the member's.
+    /// </summary>
+    /// <param name="pool">The other pool.</param>
+    /// <param name="whole">The bio in it.</param>
+    /// <param name="map">The member's map; null for a bio that is not backed by a map.</param>
+    /// <param name="skip">Bytes of the bio before the part.</param>
+    /// <param name="size">Bytes of the part.</param>
+    /// <param name="sector">First sector on the member.</param>
+    /// <param name="owner">Who is told when the part ends.</param>
+    /// <param name="cookie">The owner's value.</param>
+    /// <param name="part">The part.</param>
+    /// <returns>False when none is free.</returns>
+    [Diagnostics.HotPath]
+    public bool TryTakePart(BioPool pool, BioHandle whole, DmaMap? map, long skip, long size, long sector, int owner, long cookie, out BioHandle part)
+    {
+        ref readonly Bio original = ref pool._bios[whole.Index];
+        return TryTake(original.Operation, original.Backing, map ?? pool._roots[whole.Index].Backing, original.Offset + skip, size, sector, owner, cookie, out part);
+    }
+
     /// <summary>What a bio is backed by: a <see cref="DmaMap"/>, a <see cref="MemoryRegion"/>, or null.</summary>
     /// <param name="bio">A bio that was taken and not given back.</param>
     [Diagnostics.HotPath]

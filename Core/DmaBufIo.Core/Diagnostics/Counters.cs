@@ -18,6 +18,9 @@ public static class Counters
     /// <summary>Process-wide barriers that killers of maps and visitors of contexts have paid, because somebody did not answer by himself.</summary>
     public static Counter Barriers { get; } = new();
 
+    /// <summary>Parts of requests that failed on a member of a set.</summary>
+    public static Counter MemberFaults { get; } = new();
+
     /// <summary>Driver callbacks that threw where nobody can be told.</summary>
     public static Counter DriverFaults { get; } = new();
 }

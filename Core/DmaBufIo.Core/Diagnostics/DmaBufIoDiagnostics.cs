@@ -11,6 +11,9 @@ public static class DmaBufIoDiagnostics
     /// <summary>Raised when a driver's callback threw where nobody can be told: unmapping, release. Core goes on; what the driver held may be leaked.</summary>
     public static event Action<DriverFault>? DriverFaulted;
 
+    /// <summary>Raised for each part of a request that fails on a member of a set, on the thread that hears of it, perhaps in completion context. Handlers must not block.</summary>
+    public static event Action<MemberFault>? MemberFaulted;
+
     /// <summary>How long a thread may wait inside Core before <see cref="LongWaitDetected"/> is raised. One second at first; at least one millisecond.</summary>
     public static TimeSpan WaitThreshold
     {
@@ -56,6 +59,21 @@ public static class DmaBufIoDiagnostics
         }
     }
 
+    /// <summary>A part of a request has failed on a member of a set. Called by stacking drivers, also in completion context.</summary>
+    /// <param name="fault">What happened where.</param>
+    public static void Report(MemberFault fault)
+    {
+        Counters.MemberFaults.Add();
+        try
+        {
+            MemberFaulted?.Invoke(fault);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            Report(new DriverFault(nameof(MemberFaulted), e));
+        }
+    }
+
     internal static void Report(DriverFault fault)
     {
         Counters.DriverFaults.Add();
@@ -79,6 +97,14 @@ public interface IRequestSource : ISnapshotSource;
 /// <param name="WaitsFor">What it waits for, with the holder where there is one.</param>
 /// <param name="Waited">How long so far.</param>
 public sealed record LongWait(string Thread, string WaitsFor, TimeSpan Waited);
+
+/// <summary>A part of a request that failed on one member of a set.</summary>
+/// <param name="Set">The set.</param>
+/// <param name="Member">The member.</param>
+/// <param name="Status">With what.</param>
+/// <param name="Offset">First byte on the member.</param>
+/// <param name="Length">Bytes; 0 for a flush.</param>
+public sealed record MemberFault(string Set, string Member, Errors.Errno Status, long Offset, long Length);
 
 /// <summary>A driver's callback that threw.</summary>
 /// <param name="Callback">Which callback of which object.</param>

@@ -56,8 +56,15 @@ public interface IBlockDeviceFactory
     /// <summary>Makes the device.</summary>
     /// <param name="expression">The node with this word.</param>
     /// <param name="members">The devices in its parentheses, in order; they outlive the result.</param>
-    /// <returns>The device; the caller owns it.</returns>
+    /// <returns>The device; the caller owns it, and disposes it where it is <see cref="IDisposable"/>.</returns>
     BlockDevice Create(DeviceExpression expression, IReadOnlyList<BlockDevice> members);
+
+    /// <summary>How large each member must be for a device of a size: for whoever makes the members. The default is for devices that add nothing of their own.</summary>
+    /// <param name="expression">The node with this word; its members need not exist.</param>
+    /// <param name="capacity">Bytes that the device is to hold, or more.</param>
+    /// <returns>Bytes of each member, a multiple of 4096.</returns>
+    /// <exception cref="Errors.DmaBufIoException">A broken expression (<c>EINVAL</c>).</exception>
+    long MemberCapacity(DeviceExpression expression, long capacity) => (capacity + 4095) & -4096;
 }
 
 /// <summary>Makes buffers for an exporter word.</summary>

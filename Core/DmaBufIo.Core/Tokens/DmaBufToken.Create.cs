@@ -77,7 +77,8 @@ public sealed partial class DmaBufToken
             retry = status == Errno.EDEADLK || (status == Errno.Ok && !Buffer.Reservation.IsIdle(_options.WaitBeforeMap));
             if (status != Errno.Ok || retry)
                 return status;
-            return MakeAndPublish(context, guard.Held, out map);
+            status = MakeAndPublish(context, guard.Held, out map, out retry);
+            return status;
         }
     }
 
@@ -96,9 +97,10 @@ public sealed partial class DmaBufToken
         }
     }
 
-    private Errno MakeAndPublish(IoContext context, in HeldReservation held, out DmaMap? map)
+    private Errno MakeAndPublish(IoContext context, in HeldReservation held, out DmaMap? map, out bool retry)
     {
         map = null;
+        retry = false;
         lock (_lock)
         {
             // From here on the release and the removal wait for this map, though it is not published yet (T10, T11).
@@ -106,6 +108,7 @@ public sealed partial class DmaBufToken
             if (status != Errno.Ok)
                 return status;
             _making = true;
+            _makings++;
         }
 
         bool published = false;
@@ -123,7 +126,7 @@ public sealed partial class DmaBufToken
             context.Enter();
             lock (_lock)
             {
-                if (CheckAliveLocked() == Errno.Ok)
+                if (CheckAliveLocked() == Errno.Ok && _driver.IsCurrent(made))
                 {
                     if (SchedulePoint.Enabled)
                         SchedulePoint.Reach(StepKind.Publish, _number);
@@ -142,10 +145,12 @@ public sealed partial class DmaBufToken
                 return Errno.Ok;
             }
 
-            // The device went, or the release began, while the driver was mapping: undo it under the same hold.
+            // A device went, or the release began, while the driver was mapping: undo it under the same hold.
             context.Leave();
             CallUnmap(made, held);
-            return CheckAlive();
+            Errno status = CheckAlive();
+            retry = status == Errno.Ok;
+            return status;
         }
         finally
         {
@@ -201,13 +206,7 @@ public sealed partial class DmaBufToken
     {
         if (_state != State.Live)
             return Errno.ESHUTDOWN;
-        foreach (DmaDevice device in _devices)
-        {
-            if (device.IsRemoved)
-                return Errno.ENODEV;
-        }
-
-        return Errno.Ok;
+        return _driver.IsLost ? Errno.ENODEV : Errno.Ok;
     }
 
     /// <summary>Unmaps a map after its last request has ended (T8).</summary>

@@ -19,8 +19,26 @@ public sealed partial class DmaBufToken
     }
 
     /// <inheritdoc/>
+    /// <remarks>
+    /// Maps that are made later do without what was removed: they are not waited for. One whose making had begun is looked at again before it is published
+    /// (<see cref="TokenDriver.IsCurrent"/>).
+    /// </remarks>
     public void WaitUnmapped()
     {
+        DmaMap[] killed;
+        long making;
+        lock (_lock)
+        {
+            killed = [.. _killed];
+            making = _making ? _makings : 0;
+        }
+
+        bool AreGone()
+        {
+            lock (_lock)
+                return !(_making && _makings == making) && !Array.Exists(killed, _killed.Contains);
+        }
+
         var wait = new PollingWait(new WaitReason($"unmapping of {Name}", DescribeKilled));
         do
         {
@@ -28,7 +46,7 @@ public sealed partial class DmaBufToken
             foreach (DmaMap map in Undrained())
                 GateDrain.Advance(map.Gate);
         }
-        while (wait.Pause(_unmapped, HasNoMaps, CancellationToken.None) != Errno.Ok);
+        while (wait.Pause(_unmapped, AreGone, CancellationToken.None) != Errno.Ok);
     }
 
     /// <summary>The exporter wants the memory back. First phase; the batch does the rest (T17).</summary>
@@ -134,12 +152,6 @@ public sealed partial class DmaBufToken
         // The driver's release may take its time: this thread has other maps of the buffer to unmap.
         if (last)
             Workers.Queue(new ReleaseItem(this));
-    }
-
-    private bool HasNoMaps()
-    {
-        lock (_lock)
-            return !_making && _live is null && _killed.Count == 0;
     }
 
     private void CallUnmap(DmaMap map, in HeldReservation held)

@@ -69,7 +69,7 @@ public sealed partial class DmaBufToken
         }
 
         _driver.ReleaseAll((callback, action) => Guarded($"{callback} ({Name})", action));
-        foreach (DmaDevice device in _devices)
+        foreach (DmaDevice device in _holding)
             device.RemoveHolder(this);
         SnapshotRegistry.Remove(this);
         Guarded($"Put of the file ({Name})", _owner.Put);

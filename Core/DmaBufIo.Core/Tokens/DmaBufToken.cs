@@ -31,11 +31,12 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
     private readonly List<DmaMap> _killed = [];
     private readonly WaitQueue _unmapped = new();
     private readonly Completion _released = new();
-    private readonly DmaDevice[] _devices;
+    private readonly HashSet<DmaDevice> _holding = []; // devices that tell of their reset and removal
     private readonly long _number = SchedulePoint.NewObject();
     private DmaMap? _live;
     private State _state;
     private bool _making;
+    private long _makings;
 
     private DmaBufToken(ITokenOwner owner, DmaBuf buffer, DmaDirection direction, TokenDriver driver, TokenOptions options)
     {
@@ -46,7 +47,6 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
         Direction = direction;
         Name = $"token {Interlocked.Increment(ref s_lastId)} ({buffer.Name} on {owner.Name})";
         _creators = new SleepingMutex($"creators of maps of {Name}");
-        _devices = [.. driver.Devices];
     }
 
     private enum State
@@ -122,8 +122,7 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
             driver.Setup();
             var token = new DmaBufToken(owner, buffer, direction, driver, options);
             driver.Bind(token);
-            foreach (DmaDevice device in token._devices)
-                device.AddHolder(token);
+            token.HoldDevices();
             SnapshotRegistry.Add(token);
             Counters.Tokens.Add();
             return token;
@@ -170,7 +169,7 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
                     oldest = flight.Oldest;
             }
 
-            string state = _state == State.Live && Array.Exists(_devices, static d => d.IsRemoved) ? "Dead" : _state.ToString();
+            string state = _state == State.Live && _driver.IsLost ? "Dead" : _state.ToString();
             snapshot.Tokens.Add(new TokenState(Name, _owner.Name, Buffer.Name, state, live?.Generation, live?.Gate.Users ?? 0, oldest));
             foreach (DmaMap map in _killed)
             {
@@ -186,6 +185,19 @@ public sealed partial class DmaBufToken : ISnapshotSource, IDeviceMaps
 
     /// <inheritdoc/>
     public override string ToString() => Name;
+
+    /// <summary>The driver has attached more devices: they tell this token of their reset and removal from now on.</summary>
+    internal void HoldDevices()
+    {
+        foreach (DmaDevice device in _driver.Devices)
+        {
+            bool isNew;
+            lock (_lock)
+                isNew = _holding.Add(device);
+            if (isNew)
+                device.AddHolder(this);
+        }
+    }
 
     private WorkQueue Workers => _options.Workers ?? TokenWorkers.Queue;
 

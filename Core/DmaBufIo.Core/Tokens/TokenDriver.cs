@@ -14,7 +14,8 @@ namespace DmaBufIo.Tokens;
 public abstract class TokenDriver : IInvalidationTarget
 {
     private readonly List<DmaAttachment> _attachments = [];
-    private readonly List<TokenDriver> _members = [];
+    private readonly Lock _membersLock = new();
+    private TokenDriver[] _members = []; // replaced as a whole: read without the lock
     private TokenDriver? _parent;
     private DmaBufToken? _token;
 
@@ -34,7 +35,15 @@ public abstract class TokenDriver : IInvalidationTarget
     public DmaDirection Direction { get; }
 
     /// <summary>The devices attached by this driver and its members.</summary>
-    public IEnumerable<DmaDevice> Devices => _attachments.Select(static a => a.Device).Concat(_members.SelectMany(static m => m.Devices)).Distinct();
+    public IEnumerable<DmaDevice> Devices => _attachments.Select(static a => a.Device).Concat(Members.SelectMany(static m => m.Devices)).Distinct();
+
+    /// <summary>
+    /// True when no map can be made any more, because a device that is needed for one was removed (T11): the token answers <c>ENODEV</c>. Called with and without locks; must
+    /// not wait. The default: any of the devices was removed. A driver that can do without some of its members says so here.
+    /// </summary>
+    public virtual bool IsLost => Array.Exists([.. _attachments], static a => a.Device.IsRemoved) || Array.Exists(Members, static m => m.IsLost);
+
+    private TokenDriver[] Members => Volatile.Read(ref _members);
 
     /// <summary>
     /// Attaches the devices (<see cref="Attach"/>), adopts members, allocates what every map needs. Called once, before the first <see cref="Map"/>, without
@@ -54,6 +63,12 @@ public abstract class TokenDriver : IInvalidationTarget
     /// <param name="held">Proof that the buffer's lock is held.</param>
     public abstract void Unmap(DmaMap map, in HeldReservation held);
 
+    /// <summary>
+    /// Asked right before a map is published: false when it needs a device that was removed while it was being made. It is unmapped then, and another one is made. Must not wait.
+    /// </summary>
+    /// <param name="map">A map that this driver has made.</param>
+    protected internal virtual bool IsCurrent(DmaMap map) => !IsLost;
+
     /// <summary>The token is gone, or <see cref="Setup"/> has failed half-way: frees what the driver holds. Called once, without the lock, after every map was unmapped (T10). Attachments are Core's to end.</summary>
     public abstract void Release();
 
@@ -67,14 +82,28 @@ public abstract class TokenDriver : IInvalidationTarget
         return attachment;
     }
 
-    /// <summary>Makes another driver a member of this one and sets it up: its invalidations go to this token, its release and attachments end with it.</summary>
+    /// <summary>
+    /// Makes another driver a member of this one and sets it up: its invalidations go to this token, its release and attachments end with it. In <see cref="Setup"/>, or
+    /// later in <see cref="Map"/> when a set has got a new member.
+    /// </summary>
     /// <param name="member">The member's driver, for the same buffer, not adopted yet.</param>
+    /// <exception cref="Errors.DmaBufIoException">The member cannot take the buffer. It stays adopted, unused, and ends with this driver.</exception>
     protected void Adopt(TokenDriver member)
     {
         member._parent = this;
-        _members.Add(member);
+        lock (_membersLock)
+            _members = [.. _members, member];
         member.Setup();
+        Root._token?.HoldDevices();
     }
+
+    /// <summary>
+    /// Kills the live map of the token this driver belongs to, as a device's reset does, and does not wait (T11): for a set whose members have changed. Not in completion context.
+    /// </summary>
+    protected void KillMaps() => Root._token?.KillMaps();
+
+    /// <summary>Waits until no map is left that was killed before, nor any whose making had begun. Not while holding a reservation lock, nor in completion context.</summary>
+    protected void WaitUnmapped() => Root._token?.WaitUnmapped();
 
     void IInvalidationTarget.Invalidate(InvalidationBatch batch, in HeldReservation held) => Root._token?.CollectInvalidation(batch, held);
 
@@ -86,8 +115,8 @@ public abstract class TokenDriver : IInvalidationTarget
     internal void ReleaseAll(Action<string, Action> guarded)
     {
         guarded($"Release of {GetType().Name}", Release);
-        for (int i = _members.Count - 1; i >= 0; i--)
-            _members[i].ReleaseAll(guarded);
+        for (int i = Members.Length - 1; i >= 0; i--)
+            Members[i].ReleaseAll(guarded);
         DetachAll();
     }
 

@@ -41,6 +41,9 @@ internal static partial class HostLog
     [LoggerMessage(3001, LogLevel.Error, "A driver's callback threw: {Callback}")]
     internal static partial void DriverFault(this ILogger logger, string callback, Exception exception);
 
+    [LoggerMessage(3002, LogLevel.Warning, "{Set}: member {Member} failed with {Status} at {Offset}+{Length}")]
+    internal static partial void MemberFault(this ILogger logger, string set, string member, Errors.Errno status, long offset, long length);
+
     [LoggerMessage(4000, LogLevel.Information, "Started with {Loaded} plugins, {Refused} refused")]
     internal static partial void Started(this ILogger logger, int loaded, int refused);
 

@@ -1,0 +1,34 @@
+using DmaBufIo.Importers.StackedRaid.Striped;
+using DmaBufIo.Plugins;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace DmaBufIo.Importers.StackedRaid;
+
+/// <summary>The plugin: sets of any block devices, nested to any depth.</summary>
+public sealed class StackedRaidPlugin : IDmaBufIoPlugin
+{
+    internal static string PluginName => "stacked-raid";
+
+    /// <inheritdoc/>
+    public PluginInfo Info { get; } = new(
+        PluginName,
+        typeof(StackedRaidPlugin).Assembly.GetName().Version ?? new Version(0, 0),
+        "Sets of block devices: linear, RAID 0, RAID 1, RAID 10; registered buffers through one composite map",
+        PluginKinds.Importer)
+    {
+        Words = ["linear", "raid0", "raid1", "raid10"],
+        Options =
+        [
+            new PluginOption("raid0:CHUNK, raid10:CHUNK", "a power of two from 4K to 1G", "64K", "Bytes that lie together on one member"),
+            new PluginOption("copies", "2 to 16", "2", "raid10: how many copies there are of everything"),
+        ],
+    };
+
+    /// <inheritdoc/>
+    public void Register(IServiceCollection services, IConfiguration options)
+    {
+        services.AddSingleton<IBlockDeviceFactory, LinearFactory>();
+        services.AddSingleton<IBlockDeviceFactory, Raid0Factory>();
+    }
+}
