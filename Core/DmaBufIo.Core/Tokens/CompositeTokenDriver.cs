@@ -71,9 +71,8 @@ public class CompositeTokenDriver : TokenDriver
                 maps[i] = drivers[i]?.Map(held);
                 smallest = Math.Min(smallest, maps[i]?.SmallestSegment ?? long.MaxValue);
             }
-            catch (DmaBufIoException) when (_drivers[i] is { IsLost: true } && CanDoWithout(i))
+            catch (DmaBufIoException e) when (CanGoOn(i, e))
             {
-                // It was removed this moment.
             }
             catch (Exception e)
             {
@@ -115,7 +114,7 @@ public class CompositeTokenDriver : TokenDriver
             {
                 DriverAt(i);
             }
-            catch (DmaBufIoException e)
+            catch (DmaBufIoException e) when (!CanGoOn(i, e))
             {
                 throw Refused(i, e, "take", $"the registrations with the {i} members before it were undone");
             }
@@ -140,6 +139,12 @@ public class CompositeTokenDriver : TokenDriver
     /// <summary>True when the set goes on without this member once its device was removed. Called with and without locks; must not wait.</summary>
     /// <param name="index">From 0.</param>
     protected virtual bool CanDoWithout(int index) => false;
+
+    /// <summary>Asked when a member could not take the buffer, or not map it.</summary>
+    /// <param name="index">From 0.</param>
+    /// <param name="reason">Why; its status says that it was removed (<c>ENODEV</c>), or what else.</param>
+    /// <returns>True when the set goes on without it; false, the default, fails the whole.</returns>
+    protected virtual bool CanGoOn(int index, DmaBufIoException reason) => false;
 
     // With the reservation lock held, or in Setup: one at a time either way.
     private TokenDriver? DriverAt(int index)

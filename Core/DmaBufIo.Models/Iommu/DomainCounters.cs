@@ -13,6 +13,8 @@ internal sealed class DomainCounters
     public long Flushes;
     public long AcknowledgedInvalidations;
     public long InvalidationWaits;
+    public long BytesFromMemory;
+    public long BytesToMemory;
     private long _syncsForDevice;
     private long _syncsForCpu;
     private long _syncedBytes;
@@ -34,6 +36,8 @@ internal sealed class DomainCounters
         Flushes += Volatile.Read(ref other.Flushes);
         AcknowledgedInvalidations += Volatile.Read(ref other.AcknowledgedInvalidations);
         InvalidationWaits += Volatile.Read(ref other.InvalidationWaits);
+        BytesFromMemory += Volatile.Read(ref other.BytesFromMemory);
+        BytesToMemory += Volatile.Read(ref other.BytesToMemory);
         _syncsForDevice += Volatile.Read(ref other._syncsForDevice);
         _syncsForCpu += Volatile.Read(ref other._syncsForCpu);
         _syncedBytes += Volatile.Read(ref other._syncedBytes);
@@ -51,5 +55,7 @@ internal sealed class DomainCounters
         Flushes,
         _syncsForDevice,
         _syncsForCpu,
-        _syncedBytes);
+        _syncedBytes,
+        BytesFromMemory,
+        BytesToMemory);
 }

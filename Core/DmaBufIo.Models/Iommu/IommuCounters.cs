@@ -18,6 +18,8 @@ namespace DmaBufIo.Models.Iommu;
 /// <param name="SyncsForDevice">Calls that made CPU writes visible to a device (N7).</param>
 /// <param name="SyncsForCpu">Calls that made device writes visible to the CPU (N7).</param>
 /// <param name="SyncedBytes">Bytes of both kinds of call.</param>
+/// <param name="BytesFromMemory">Bytes that devices read from memory: data, queues and lists, but for what they see through windows.</param>
+/// <param name="BytesToMemory">Bytes that devices wrote to memory, in the same sense.</param>
 public sealed record IommuCounters(
     long Maps,
     long Unmaps,
@@ -30,7 +32,9 @@ public sealed record IommuCounters(
     long Flushes,
     long SyncsForDevice,
     long SyncsForCpu,
-    long SyncedBytes)
+    long SyncedBytes,
+    long BytesFromMemory = 0,
+    long BytesToMemory = 0)
 {
     /// <summary>What was done since an earlier snapshot of the same device or IOMMU.</summary>
     /// <param name="earlier">The earlier snapshot.</param>
@@ -50,6 +54,8 @@ public sealed record IommuCounters(
             Flushes - earlier.Flushes,
             SyncsForDevice - earlier.SyncsForDevice,
             SyncsForCpu - earlier.SyncsForCpu,
-            SyncedBytes - earlier.SyncedBytes);
+            SyncedBytes - earlier.SyncedBytes,
+            BytesFromMemory - earlier.BytesFromMemory,
+            BytesToMemory - earlier.BytesToMemory);
     }
 }

@@ -105,6 +105,10 @@ internal sealed class ModelDmaPort : DmaPort
         if (run.Problem != AccessProblem.None)
             Report(run.Problem, address, run, direction, ref reported);
         Errno status = move.Move(piece, position);
+        if (direction == DmaDirection.ToDevice)
+            _domain.Counters.BytesFromMemory += piece.Length;
+        else
+            _domain.Counters.BytesToMemory += piece.Length;
 
         // Memory that died under the access was used after the invalidation had returned, as surely as memory that was dead before.
         if (dead || region.IsDead)

@@ -14,16 +14,28 @@ internal sealed class MemberQueue : IDisposable
     private int _count;
     private int _left;
 
-    /// <summary>Opens the queue.</summary>
+    /// <summary>Opens the queue. May sleep.</summary>
+    /// <param name="member">The member's number in the set.</param>
     /// <param name="device">The member.</param>
     /// <param name="context">The owner.</param>
     /// <param name="parts">The pool of the set's queue.</param>
     /// <param name="depth">Parts that may be in flight.</param>
-    internal MemberQueue(BlockDevice device, IoContext context, BioPool parts, int depth)
+    internal MemberQueue(int member, BlockDevice device, IoContext context, BioPool parts, int depth)
     {
+        Member = member;
+        Device = device;
         _queue = device.OpenQueue(context, parts, depth);
         _waiting = new BioHandle[parts.Capacity];
     }
+
+    /// <summary>The member's number in the set.</summary>
+    internal int Member { get; }
+
+    /// <summary>Its place among the queues of the set's queue, where that names them by number.</summary>
+    internal int Place { get; set; }
+
+    /// <summary>The member.</summary>
+    internal BlockDevice Device { get; }
 
     /// <summary>Parts that were given to the member or wait for it, and have not ended.</summary>
     internal int InFlight { get; private set; }

@@ -1,3 +1,4 @@
+using DmaBufIo.Importers.StackedRaid.Mirror;
 using DmaBufIo.Importers.StackedRaid.Striped;
 using DmaBufIo.Plugins;
 using Microsoft.Extensions.Configuration;
@@ -30,5 +31,7 @@ public sealed class StackedRaidPlugin : IDmaBufIoPlugin
     {
         services.AddSingleton<IBlockDeviceFactory, LinearFactory>();
         services.AddSingleton<IBlockDeviceFactory, Raid0Factory>();
+        services.AddSingleton<IBlockDeviceFactory, Raid1Factory>();
+        services.AddSingleton<IBlockDeviceFactory, Raid10Factory>();
     }
 }

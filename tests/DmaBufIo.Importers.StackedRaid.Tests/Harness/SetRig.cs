@@ -25,6 +25,12 @@ internal sealed class SetRig : IDisposable
 
     internal ModelIommu Iommu { get; }
 
+    /// <summary>Bytes of data that a controller has written to memory for reads.</summary>
+    internal long BytesRead(int disk) => Iommu.CountersOf(_models[disk].Name).BytesToMemory;
+
+    /// <summary>Bytes of data that a controller has read from memory for writes, and for what describes them.</summary>
+    internal long BytesWritten(int disk) => Iommu.CountersOf(_models[disk].Name).BytesFromMemory;
+
     /// <summary>The bindings of the controllers, in the order of their making.</summary>
     internal List<IPciBinding> Bindings { get; } = [];
 

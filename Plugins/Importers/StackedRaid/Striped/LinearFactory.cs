@@ -4,7 +4,7 @@ using DmaBufIo.Plugins;
 namespace DmaBufIo.Importers.StackedRaid.Striped;
 
 /// <summary>The word <c>linear(A,B,…)</c>: one member after the other.</summary>
-internal sealed class LinearFactory : IBlockDeviceFactory
+public sealed class LinearFactory : IBlockDeviceFactory
 {
     /// <inheritdoc/>
     public string Word => "linear";

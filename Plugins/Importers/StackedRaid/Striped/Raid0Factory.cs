@@ -4,7 +4,7 @@ using DmaBufIo.Plugins;
 namespace DmaBufIo.Importers.StackedRaid.Striped;
 
 /// <summary>The word <c>raid0[:CHUNK](A,B,…)</c>: chunks dealt out to the members in turn.</summary>
-internal sealed class Raid0Factory : IBlockDeviceFactory
+public sealed class Raid0Factory : IBlockDeviceFactory
 {
     /// <inheritdoc/>
     public string Word => "raid0";

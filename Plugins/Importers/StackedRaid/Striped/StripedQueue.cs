@@ -47,7 +47,7 @@ internal sealed class StripedQueue : BlockQueue, IBioOwner
         try
         {
             for (int i = 0; i < members; i++)
-                _members[i] = new MemberQueue(device.Members[i], context, _parts, Math.Min(_parts.Capacity, depth * _piecesPerMember));
+                _members[i] = new MemberQueue(i, device.Members[i], context, _parts, Math.Min(_parts.Capacity, depth * _piecesPerMember));
         }
         catch
         {

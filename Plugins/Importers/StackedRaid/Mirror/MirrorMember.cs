@@ -1,0 +1,30 @@
+using DmaBufIo.Block;
+using DmaBufIo.Importers.StackedRaid.Metadata;
+using DmaBufIo.Tokens;
+
+namespace DmaBufIo.Importers.StackedRaid.Mirror;
+
+/// <summary>One copy of a mirror. A device that takes the place of another is another member with the same number.</summary>
+internal sealed class MirrorMember(BlockDevice device, Guid id, MemberState state)
+{
+    private volatile int _state = (int)state;
+
+    /// <summary>The device.</summary>
+    internal BlockDevice Device { get; } = device;
+
+    /// <summary>What the superblocks call it.</summary>
+    internal Guid Id { get; } = id;
+
+    /// <summary>Its part in composite maps.</summary>
+    internal CompositeMember Part { get; } = new(device.Name, device.CreateToken);
+
+    /// <summary>Where its metadata lie, in bytes.</summary>
+    internal long Tail { get; } = MetadataLayout.TailOf(device.Capacity);
+
+    /// <summary>How it stands. Changed with the set's control lock held; read by anybody.</summary>
+    internal MemberState State
+    {
+        get => (MemberState)_state;
+        set => _state = (int)value;
+    }
+}

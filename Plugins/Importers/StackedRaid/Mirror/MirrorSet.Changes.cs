@@ -1,0 +1,201 @@
+using DmaBufIo.Block;
+using DmaBufIo.Diagnostics;
+using DmaBufIo.Errors;
+using DmaBufIo.Importers.StackedRaid.Metadata;
+
+namespace DmaBufIo.Importers.StackedRaid.Mirror;
+
+/// <content>Members that fail, and members that come back or are replaced.</content>
+internal sealed partial class MirrorSet
+{
+    private readonly MirrorMember?[] _failing; // reported by queues and tokens, not seen to yet
+
+    /// <summary>A member failed: the worker drops it. Does not sleep; callable on the request path and with a reservation lock held.</summary>
+    internal void ReportFailure(MirrorMember member)
+    {
+        MirrorMember[] members = Copies;
+        int index = Array.IndexOf(members, member);
+        if (index < 0)
+            return; // it was replaced meanwhile
+        Volatile.Write(ref _failing[index], member);
+        Tell();
+    }
+
+    /// <inheritdoc/>
+    public void Fail(int member)
+    {
+        MirrorMember failed = MemberAt(member);
+        using (TakeControl())
+        {
+            if (failed.State == MemberState.InSync && !HasAnother(failed))
+                throw Refused(Errno.EBUSY, failed, "it is the last one that holds everything", "Give the set another member first");
+            Drop(member);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Replace(int member, BlockDevice device)
+    {
+        MirrorMember joining;
+        using (TakeControl())
+            joining = Join(member, device);
+
+        // Requests go on meanwhile, with maps that may be without the new member; their writes to it are made up for by the copying, which comes after. No lock is
+        // held here: the holder of a reservation lock that unmapping needs may wait for this set's worker (T15).
+        MirrorTokenDriver[] tokens;
+        lock (_lists)
+            tokens = [.. _tokens];
+        foreach (MirrorTokenDriver token in tokens)
+            token.Renew();
+        using (TakeControl())
+        {
+            if (!ReferenceEquals(_members[member], joining) || joining.State != MemberState.Rebuilding)
+                throw Refused(Errno.EIO, joining, "it failed while it was being taken in", "See what the device itself says");
+            foreach (MirrorQueue queue in Queues())
+            {
+                MemberQueue opened = queue.OpenMember(member, device);
+                queue.Context.Visit(() => queue.Install(opened));
+            }
+
+            BeginCopying();
+        }
+    }
+
+    private MirrorMember Join(int index, BlockDevice device)
+    {
+        MirrorMember old = MemberAt(index);
+        if (old.State != MemberState.Missing)
+            throw Refused(Errno.EBUSY, old, "it is not lost", "Drop it first");
+        if (_readOnly)
+            throw Refused(Errno.EROFS, old, "the set was opened for reading only", "Open it for writing");
+        if (Array.Exists(_members, m => m.State != MemberState.Missing && ReferenceEquals(m.Device, device)))
+            throw Refused(Errno.EINVAL, old, $"{device.Name} is a member already", "Give another device");
+        if (MetadataLayout.TailOf(device.Capacity) < Capacity || device.Limits.Stack(Limits) != Limits)
+            throw Refused(Errno.EINVAL, old, $"{device.Name} is too small, or takes less at once than the set", $"Give a device of {Capacity + MetadataLayout.TailSize} bytes or more, of the same kind");
+        _store.Attach(device);
+        Superblock? found = AssemblyPlan.ReadSuperblock(_store, device);
+        if (found is not null && found.Set != _id)
+            throw Refused(Errno.EINVAL, old, $"{device.Name} belongs to another set ({found.Set})", "Clear its last 64 KiB if it is to be used here");
+
+        // One that held everything when it was lost lacks what was written since: those regions are in the record, which is not cleared while a member is missing.
+        bool returns = found is not null && found.Index == index && found.Members[index] == old.Id && found.States[index] == MemberState.InSync;
+        var joining = new MirrorMember(device, returns ? old.Id : Guid.NewGuid(), MemberState.Rebuilding);
+        MirrorMember[] members = [.. _members];
+        members[index] = joining;
+        Volatile.Write(ref _members, members);
+        Volatile.Write(ref _failing[index], null);
+        if (!returns)
+            Array.Fill(_needsSync, (byte)1);
+        for (int i = 0; i < _dirty.Length; i++)
+            _needsSync[i] |= _dirty[i];
+        if (WriteIntents() && WriteSuperblocks() && joining.State == MemberState.Rebuilding)
+            return joining;
+        joining.State = MemberState.Missing;
+        throw Refused(Errno.EIO, joining, "the metadata could not be written", "See what the devices themselves say");
+    }
+
+    /// <summary>Drops what was reported. Control held.</summary>
+    private void SeeToFailures()
+    {
+        for (int i = 0; i < _failing.Length; i++)
+        {
+            if (Interlocked.Exchange(ref _failing[i], null) is not { } failed || !ReferenceEquals(failed, _members[i]))
+                continue;
+            if (failed.State == MemberState.InSync && !HasAnother(failed))
+            {
+                // Two queues have each dropped another one of the last two; what the last one refused is lost with the other.
+                int kept = i;
+                VisitAll(q => q.Settle(kept, isDropped: false, isRecorded: false));
+                continue;
+            }
+
+            Drop(i);
+        }
+    }
+
+    /// <summary>Control held.</summary>
+    private void Drop(int index)
+    {
+        bool recorded = true;
+        if (_members[index].State != MemberState.Missing)
+        {
+            _members[index].State = MemberState.Missing;
+            recorded = _readOnly || WriteSuperblocks();
+        }
+
+        VisitAll(q => q.Settle(index, isDropped: true, recorded));
+        _changed.WakeAll();
+    }
+
+    /// <summary>Tells all members that are there how they all stand; those that cannot be told are dropped, and the others are told that. Control held.</summary>
+    /// <returns>False when nobody is left who could be told.</returns>
+    private bool WriteSuperblocks()
+    {
+        while (true)
+        {
+            _sequence++;
+            MirrorMember[] members = _members;
+            Guid[] ids = [.. members.Select(static m => m.Id)];
+            MemberState[] states = [.. members.Select(static m => m.State)];
+            int told = 0;
+            bool again = false;
+            for (int i = 0; i < members.Length; i++)
+            {
+                if (members[i].State == MemberState.Missing)
+                    continue;
+                new Superblock
+                {
+                    Set = _id,
+                    Sequence = _sequence,
+                    Index = i,
+                    DataSize = Capacity,
+                    RegionSize = RegionSize,
+                    Members = ids,
+                    States = states,
+                }.Write(_store.Block);
+                if (TryWrite(members[i], MetadataLayout.SuperblockAt(members[i].Tail, _sequence)))
+                    told++;
+                else
+                    again |= GiveUp(i);
+            }
+
+            if (!again)
+                return told != 0;
+        }
+    }
+
+    private bool TryWrite(MirrorMember member, long offset)
+    {
+        Errno status = _store.WriteMetadata(member.Device, offset);
+        if (status == Errno.Ok)
+            status = _store.Flush(member.Device);
+        if (status == Errno.Ok)
+            return true;
+        DmaBufIoDiagnostics.Report(new MemberFault(Name, member.Device.Name, status, offset, MetadataLayout.BlockSize));
+        return false;
+    }
+
+    /// <summary>A member cannot be told: it is dropped, unless it is the last.</summary>
+    /// <returns>True when the others must be told.</returns>
+    private bool GiveUp(int index)
+    {
+        MirrorMember member = _members[index];
+        if (member.State == MemberState.InSync && !HasAnother(member))
+            return false;
+        member.State = MemberState.Missing;
+
+        // The queues hear of it when the worker comes by.
+        Volatile.Write(ref _failing[index], member);
+        Tell();
+        return true;
+    }
+
+    private bool HasAnother(MirrorMember member) => Array.Exists(_members, m => m.State == MemberState.InSync && !ReferenceEquals(m, member));
+
+    private MirrorMember MemberAt(int index) => (uint)index < (uint)_members.Length
+        ? _members[index]
+        : throw new DmaBufIoException(Errno.EINVAL, StackedRaidPlugin.PluginName, Name, $"there is no member {index}", $"Members are numbered from 0 to {_members.Length - 1}");
+
+    private DmaBufIoException Refused(Errno errno, MirrorMember member, string problem, string remedy) =>
+        new(errno, StackedRaidPlugin.PluginName, $"{Name}, member {member.Device.Name}", problem, remedy);
+}

@@ -1,0 +1,147 @@
+using DmaBufIo.Importers.StackedRaid.Metadata;
+
+namespace DmaBufIo.Importers.StackedRaid.Mirror;
+
+/// <content>The record of intents, and the worker's step.</content>
+internal sealed partial class MirrorSet
+{
+    // After a crash so many regions are copied at most, and so often at least a write finds its region in the record already.
+    private const int MostDirty = 128;
+
+    // Who writes one region mostly goes on to the next.
+    private const int Ahead = 3;
+
+    private readonly byte[] _dirty;  // by region: in the record on all members, writes may go out. Written by the worker, read by queues.
+    private readonly byte[] _wanted; // by region: a queue waits for it. Set by queues, cleared by the worker after it has set _dirty.
+    private ulong _intents;          // number of the last record
+
+    /// <summary>Whether a write may go out. If not, the worker is told to make it possible. Does not sleep.</summary>
+    [Diagnostics.HotPath]
+    internal bool MayWrite(long offset, long length)
+    {
+        int last = (int)((offset + length - 1) / RegionSize);
+        bool may = true;
+        for (int region = (int)(offset / RegionSize); region <= last; region++)
+        {
+            if (Volatile.Read(ref _dirty[region]) != 0)
+                continue;
+            may = false;
+            Want(region);
+        }
+
+        return may;
+    }
+
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
+    private void Want(int region)
+    {
+        if (Volatile.Read(ref _wanted[region]) != 0)
+            return;
+        Volatile.Write(ref _wanted[region], 1);
+        Tell();
+    }
+
+    private void Tell()
+    {
+        if (!Volatile.Read(ref _disposed))
+            _workers.Queue(_work);
+    }
+
+    /// <summary>One step of the worker.</summary>
+    /// <returns>True when there is more to do.</returns>
+    private bool Step()
+    {
+        using Control control = TakeControl();
+        if (_disposed)
+            return false;
+        SeeToFailures();
+        RecordIntents();
+        return CopySome();
+    }
+
+    private void RecordIntents()
+    {
+        var wanted = new List<int>();
+        for (int i = 0; i < _wanted.Length; i++)
+        {
+            if (Volatile.Read(ref _wanted[i]) != 0)
+                wanted.Add(i);
+        }
+
+        if (wanted.Count == 0)
+            return;
+        if (_dirty.Count(static d => d != 0) > MostDirty)
+            CleanIntents(keepWanted: true);
+        int[] recorded = [.. wanted.SelectMany(static r => Enumerable.Range(r, Ahead + 1)).Where(r => r < _dirty.Length && _dirty[r] == 0).Distinct()];
+        var record = (byte[])_dirty.Clone();
+        foreach (int region in recorded)
+            record[region] = 1;
+        WriteIntents(record);
+
+        // If nobody could be told, the write itself finds out.
+        foreach (int region in recorded)
+            Volatile.Write(ref _dirty[region], 1);
+        foreach (int region in wanted)
+            Volatile.Write(ref _wanted[region], 0);
+        foreach (MirrorQueue queue in Queues())
+            queue.Wake();
+    }
+
+    /// <summary>Takes regions out of the record that nobody writes and whose copies are the same. Control held.</summary>
+    private void CleanIntents(bool keepWanted)
+    {
+        // While a member is missing the record tells what it lacks.
+        if (!Array.TrueForAll(_members, static m => m.State == MemberState.InSync))
+            return;
+        var cleaned = new byte[_dirty.Length];
+        for (int i = 0; i < cleaned.Length; i++)
+        {
+            bool keep = _needsSync[i] != 0 || (keepWanted && (_wanted[i] != 0 || (i > 0 && _wanted[i - 1] != 0)));
+            if (_dirty[i] == 0 || keep)
+                continue;
+            cleaned[i] = 1;
+            Volatile.Write(ref _dirty[i], 0);
+        }
+
+        // Who visits a context comes after its last batch, and before its next, which finds the regions cleaned. Writes that are under way keep theirs.
+        var inUse = new byte[_dirty.Length];
+        VisitAll(q => q.MarkWritten(inUse));
+        bool any = false;
+        for (int i = 0; i < cleaned.Length; i++)
+        {
+            if (cleaned[i] != 0 && inUse[i] != 0)
+                Volatile.Write(ref _dirty[i], 1);
+            any |= cleaned[i] != 0 && inUse[i] == 0;
+        }
+
+        // What was written there must be durable everywhere before the record forgets it.
+        if (any && Array.TrueForAll(_members, m => _store.Flush(m.Device) == Errors.Errno.Ok))
+            WriteIntents(_dirty);
+    }
+
+    private bool WriteIntents() => WriteIntents(_dirty);
+
+    /// <summary>Writes a record to all members that are there. Control held.</summary>
+    private bool WriteIntents(byte[] dirty)
+    {
+        var record = (byte[])dirty.Clone();
+        for (int i = 0; i < record.Length; i++)
+            record[i] |= _needsSync[i];
+        _intents++;
+        bool dropped = false;
+        int told = 0;
+        MirrorMember[] members = _members;
+        for (int i = 0; i < members.Length; i++)
+        {
+            if (members[i].State == MemberState.Missing)
+                continue;
+            IntentRecord.Write(_store.Block, _id, _intents, record);
+            if (TryWrite(members[i], MetadataLayout.IntentsAt(members[i].Tail, _intents)))
+                told++;
+            else
+                dropped |= GiveUp(i);
+        }
+
+        return told != 0 && (!dropped || WriteSuperblocks());
+    }
+}

@@ -1,0 +1,198 @@
+using DmaBufIo.Block;
+using DmaBufIo.Dma;
+using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
+using DmaBufIo.Importers.StackedRaid.Metadata;
+using DmaBufIo.Io;
+using DmaBufIo.Sync;
+using DmaBufIo.Tokens;
+
+namespace DmaBufIo.Importers.StackedRaid.Mirror;
+
+/// <summary>RAID 1: every member holds everything. Reads go to one, writes to all; a member that fails is dropped, and the set goes on.</summary>
+/// <remarks>
+/// Protocol. <c>_control</c> guards the members, their states, the metadata and the copying; it is held across I/O and across visits, never while waiting for a map (T15): the
+/// holder of a reservation lock may be waiting for requests that this set's worker has to end. What queues need is read without it: states, and the regions that may be written.
+/// A queue belongs to its context's owner. The worker changes a queue's state by visiting the context, so the request path needs no lock and no interlocked instruction.
+/// <list type="bullet">
+/// <item>A write goes out when its regions are in the record of intents, and the record is durable on all members. Before that the queue has no room for it, and the worker is told.</item>
+/// <item>A write that failed on some members and is good on another ends when the superblocks of the others say that those are out of step.</item>
+/// <item>While a range is copied, no write to it is in flight: queues have no room for such writes, and the worker waits for those that had begun.</item>
+/// </list>
+/// Reads of a region whose copies may differ all go to the same member: the first that holds everything.
+/// This file holds the face of the device; assembly, failures and replacement, intents, and copying are in files of their own.
+/// </remarks>
+internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDisposable
+{
+    /// <summary>Members a mirror may have.</summary>
+    internal const int MostMembers = 16;
+
+    private readonly SleepingMutex _control;
+    private readonly Lock _lists = new();
+    private readonly List<MirrorTokenDriver> _tokens = [];
+    private readonly List<MirrorQueue> _queues = [];
+    private readonly MirrorStore _store;
+    private readonly WorkQueue _workers;
+    private readonly Work _work;
+    private readonly WaitQueue _changed = new();
+    private readonly Guid _id;
+    private readonly bool _readOnly;
+    private MirrorMember[] _members; // replaced as a whole
+    private ulong _sequence;
+    private bool _disposed;
+
+    private MirrorSet(string name, MirrorStore store, AssemblyPlan plan)
+    {
+        Name = name;
+        _store = store;
+        _id = plan.Set;
+        _sequence = plan.Sequence;
+        _intents = plan.Intents;
+        _members = plan.Members;
+        _readOnly = plan.IsReadOnly;
+        _control = new SleepingMutex($"control of {name}");
+        Capacity = plan.DataSize;
+        RegionSize = plan.RegionSize;
+        Limits = plan.Members.Where(static m => m.State != MemberState.Missing).Select(static m => m.Device.Limits).Aggregate(static (all, m) => all.Stack(m));
+        int regions = (int)((plan.DataSize + plan.RegionSize - 1) / plan.RegionSize);
+        _dirty = plan.Dirty;
+        _needsSync = (byte[])plan.Dirty.Clone();
+        _wanted = new byte[regions];
+        _failing = new MirrorMember?[plan.Members.Length];
+        _workers = new WorkQueue($"dmabufio-{name}", 1);
+        _work = new Work(this);
+    }
+
+    /// <inheritdoc/>
+    public override string Name { get; }
+
+    /// <inheritdoc/>
+    public override long Capacity { get; }
+
+    /// <inheritdoc/>
+    public override QueueLimits Limits { get; }
+
+    /// <inheritdoc/>
+    public override bool IsReadOnly => _readOnly;
+
+    /// <inheritdoc/>
+    public override bool IsRemoved => Array.TrueForAll(Copies, static m => m.State == MemberState.Missing || m.Device.IsRemoved);
+
+    /// <inheritdoc/>
+    public override string Description => $"raid1 over {string.Join(", ", Copies.Select(static m => $"{m.Device.Name} ({m.State})"))}";
+
+    /// <inheritdoc/>
+    public IReadOnlyList<RedundantMember> Members => [.. Copies.Select(static m => new RedundantMember(m.Device.Name, m.State.ToString()))];
+
+    /// <inheritdoc/>
+    public bool IsInSync => !Volatile.Read(ref _isCopying) && Array.TrueForAll(Copies, static m => m.State == MemberState.InSync);
+
+    /// <summary>The members by number, as they are now.</summary>
+    internal MirrorMember[] Copies => Volatile.Read(ref _members);
+
+    /// <summary>Bytes of a region of the record of intents, a power of two.</summary>
+    internal long RegionSize { get; }
+
+    /// <inheritdoc/>
+    public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth)
+    {
+        using Control control = TakeControl();
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        var queue = new MirrorQueue(this, context, bios, depth);
+        lock (_lists)
+            _queues.Add(queue);
+        return queue;
+    }
+
+    /// <inheritdoc/>
+    public override TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) => new MirrorTokenDriver(this, buffer, direction);
+
+    /// <inheritdoc/>
+    public Errno WaitInSync(CancellationToken cancellationToken = default)
+    {
+        Errno status = _changed.Wait(() => !Volatile.Read(ref _isCopying), new WaitReason($"copying of {Name}"), cancellationToken);
+        return status != Errno.Ok ? status : IsInSync ? Errno.Ok : Errno.EIO;
+    }
+
+    /// <summary>Ends the set: what is written is made durable, and the record of intents is cleared when nothing may differ. Its queues were disposed. The members stay the caller's.</summary>
+    public void Dispose()
+    {
+        using (TakeControl())
+        {
+            if (_disposed)
+                return;
+            if (Queues().Length != 0)
+                throw new InvalidOperationException($"{Name} was disposed with {Queues().Length} queues open; dispose the rings first.");
+            _disposed = true;
+            if (!_readOnly)
+                CleanIntents(keepWanted: false);
+        }
+
+        _workers.Dispose();
+        _store.Dispose();
+    }
+
+    /// <summary>A queue is closed.</summary>
+    internal void Remove(MirrorQueue queue, Action close)
+    {
+        using Control control = TakeControl();
+        lock (_lists)
+        {
+            if (!_queues.Remove(queue))
+                return;
+        }
+
+        close();
+    }
+
+    internal void Add(MirrorTokenDriver token)
+    {
+        lock (_lists)
+            _tokens.Add(token);
+    }
+
+    internal void Remove(MirrorTokenDriver token)
+    {
+        lock (_lists)
+            _tokens.Remove(token);
+    }
+
+    private MirrorQueue[] Queues()
+    {
+        lock (_lists)
+            return [.. _queues];
+    }
+
+    /// <summary>Visits every queue, then wakes whoever waits for it: there may be room now.</summary>
+    private void VisitAll(Action<MirrorQueue> action)
+    {
+        foreach (MirrorQueue queue in Queues())
+        {
+            queue.Context.Visit(() => action(queue));
+            queue.Wake();
+        }
+    }
+
+    private Control TakeControl()
+    {
+        Errno status = _control.Lock();
+        return status == Errno.Ok
+            ? new Control(_control)
+            : throw new DmaBufIoException(status, StackedRaidPlugin.PluginName, Name, "the thread works on the set already", "Do not change a set from within its callbacks");
+    }
+
+    private readonly ref struct Control(SleepingMutex mutex)
+    {
+        public void Dispose() => mutex.Unlock();
+    }
+
+    /// <summary>What the worker does: one step, and again while there is more.</summary>
+    private sealed class Work(MirrorSet set) : WorkItem
+    {
+        protected override void Run()
+        {
+            if (set.Step())
+                set.Tell();
+        }
+    }
+}
