@@ -179,6 +179,29 @@ public sealed class DmaBufIoHost : IDisposable
         return device;
     }
 
+    /// <summary>How large each member of a set, or each device under a file, must be: for whoever makes them before the expression is opened.</summary>
+    /// <param name="expression">From <see cref="Parse"/>.</param>
+    /// <param name="capacity">Bytes that the device or file is to hold.</param>
+    /// <returns>Bytes of each member, a multiple of 4096.</returns>
+    /// <exception cref="DmaBufIoException">An unknown word, or a broken expression (<c>EINVAL</c>).</exception>
+    public long MemberCapacity(DeviceExpression expression, long capacity)
+    {
+        ThrowIfNotStarted();
+        if (Plugins.Find(p => p.BlockDevice(expression.Word)) is var (devices, deviceUse))
+        {
+            using (deviceUse)
+                return devices.MemberCapacity(expression, capacity);
+        }
+
+        if (Plugins.Find(p => p.File(expression.Word)) is var (files, fileUse))
+        {
+            using (fileUse)
+                return files.MemberCapacity(expression, capacity);
+        }
+
+        throw expression.Broken(expression.Position, $"'{expression.Word}' has no members", "Give a set of devices");
+    }
+
     /// <summary>Makes a buffer.</summary>
     /// <param name="exporterExpression">
     /// For example "udmabuf" or "gpu:vram=64M"; the grammar stands at <see cref="ExpressionParser"/>.

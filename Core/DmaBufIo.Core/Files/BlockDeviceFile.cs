@@ -22,6 +22,9 @@ public sealed class BlockDeviceFile : IoFile
     public override long Size => Device.Capacity;
 
     /// <inheritdoc/>
+    public override int BlockSize => Device.Limits.LogicalBlockSize;
+
+    /// <inheritdoc/>
     public override bool IsRemoved => Device.IsRemoved;
 
     /// <inheritdoc/>

@@ -37,7 +37,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     [Diagnostics.HotPath]
     public override Errno ReadIter(ref IoRequest request, ref IovIter iter)
     {
-        Errno status = Check(request, iter);
+        Errno status = DirectIo.Check(request, iter, _file.Flags, _dmaMask, _blockMask);
         if (status != Errno.Ok)
             return status;
 
@@ -51,7 +51,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     [Diagnostics.HotPath]
     public override Errno WriteIter(ref IoRequest request, ref IovIter iter)
     {
-        Errno status = Check(request, iter);
+        Errno status = DirectIo.Check(request, iter, _file.Flags, _dmaMask, _blockMask);
         if (status != Errno.Ok)
             return status;
         if (_readOnly)
@@ -127,38 +127,6 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     public override void Dispose() => _queue.Dispose();
 
     [Diagnostics.HotPath]
-    private Errno Check(in IoRequest request, in IovIter iter)
-    {
-        // Looked at again for every request: the flag may have been cleared since the buffer was registered (B5).
-        if ((_file.Flags & OpenFlags.Direct) == 0)
-            return Errno.EINVAL;
-        if (iter.IsAny(IovKind.DmaBufMap))
-        {
-            // The common kind: memory offset dword aligned, file offset and length whole blocks (R2, B3).
-            return ((iter.Offset & _dmaMask) | ((request.FileOffset | iter.Count) & _blockMask)) == 0 && request.FileOffset >= 0
-                ? Errno.Ok
-                : Errno.EINVAL;
-        }
-
-        if (!iter.IsAny(IovKind.DmaBufMapVec | IovKind.BioVec))
-            return Errno.EOPNOTSUPP;
-        if (request.FileOffset < 0 || ((request.FileOffset | iter.Count) & _blockMask) != 0)
-            return Errno.EINVAL;
-
-        // One bio per range: each is a transfer of its own, so each is whole blocks and dword aligned.
-        IovIter walk = iter;
-        while (walk.Count > 0)
-        {
-            (long offset, long length) = Piece(walk);
-            if ((offset & _dmaMask) != 0 || (length & _blockMask) != 0)
-                return Errno.EINVAL;
-            walk.Advance(length);
-        }
-
-        return Errno.Ok;
-    }
-
-    [Diagnostics.HotPath]
     private Errno Issue(BioOperation operation, ref IoRequest request, ref IovIter iter)
     {
         DmaMap? map = iter.Map;
@@ -167,7 +135,7 @@ internal sealed class BlockDeviceFileQueue : FileQueue
         while (iter.Count > 0)
         {
             // One bio per contiguous range (I6), split where the device's limits ask for it (B3); lengths are 64 bits until here (B4).
-            (long offset, long length) = Piece(iter);
+            (long offset, long length) = DirectIo.Piece(iter);
             length = Math.Min(length, largest);
             long sector = request.FileOffset >> 9;
             BioHandle bio;
@@ -213,18 +181,5 @@ internal sealed class BlockDeviceFileQueue : FileQueue
                 _bios.End(bio, Errno.EIO);
             return bios.Length;
         }
-    }
-
-    [Diagnostics.HotPath]
-    private static (long Offset, long Length) Piece(in IovIter iter)
-    {
-        if (iter.IsAny(IovKind.BioVec))
-        {
-            MemoryRange memory = iter.CurrentMemory;
-            return (memory.Offset, memory.Length);
-        }
-
-        BufferRange range = iter.CurrentRange;
-        return (range.Offset, range.Length);
     }
 }

@@ -46,6 +46,9 @@ public abstract class IoFile : ITokenOwner
     /// <summary>Size in bytes.</summary>
     public abstract long Size { get; }
 
+    /// <summary>The unit of offsets and lengths in bytes (R2).</summary>
+    public virtual int BlockSize => 512;
+
     /// <summary>How it is opened now. <see cref="OpenFlags.Direct"/> can be changed while it is open, as fcntl(2) can: it is looked at again for every request (B5).</summary>
     public OpenFlags Flags => (OpenFlags)_flags;
 

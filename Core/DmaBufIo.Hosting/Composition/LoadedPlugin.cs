@@ -26,6 +26,7 @@ internal sealed class LoadedPlugin
         // The words are read once: the tables are looked up with a lock held, where no code of a plugin may run.
         Functions = [.. scope.Resolve<IEnumerable<IPciFunctionFactory>>().Select(static f => (f.Word, f))];
         BlockDevices = [.. scope.Resolve<IEnumerable<IBlockDeviceFactory>>().Select(static f => (f.Word, f))];
+        Files = [.. scope.Resolve<IEnumerable<IFileFactory>>().Select(static f => (f.Word, f))];
         Exporters = [.. scope.Resolve<IEnumerable<IExporterFactory>>().Select(static f => (f.Word, f))];
     }
 
@@ -37,18 +38,22 @@ internal sealed class LoadedPlugin
 
     internal IReadOnlyList<(string Word, IBlockDeviceFactory Factory)> BlockDevices { get; private set; }
 
+    internal IReadOnlyList<(string Word, IFileFactory Factory)> Files { get; private set; }
+
     internal IReadOnlyList<(string Word, IExporterFactory Factory)> Exporters { get; private set; }
 
     /// <summary>Devices made by this plugin that are open.</summary>
     internal int Devices { get; set; }
 
-    internal IEnumerable<string> DeviceWords => Functions.Select(static f => f.Word).Concat(BlockDevices.Select(static f => f.Word));
+    internal IEnumerable<string> DeviceWords => Functions.Select(static f => f.Word).Concat(BlockDevices.Select(static f => f.Word)).Concat(Files.Select(static f => f.Word));
 
     internal IEnumerable<string> ExporterWords => Exporters.Select(static f => f.Word);
 
     internal IPciFunctionFactory? Function(string word) => Functions.FirstOrDefault(f => f.Word == word).Factory;
 
     internal IBlockDeviceFactory? BlockDevice(string word) => BlockDevices.FirstOrDefault(f => f.Word == word).Factory;
+
+    internal IFileFactory? File(string word) => Files.FirstOrDefault(f => f.Word == word).Factory;
 
     internal IExporterFactory? Exporter(string word) => Exporters.FirstOrDefault(f => f.Word == word).Factory;
 
@@ -75,6 +80,7 @@ internal sealed class LoadedPlugin
         Functions = [];
         Drivers = [];
         BlockDevices = [];
+        Files = [];
         Exporters = [];
         _buffers.Clear();
 

@@ -34,6 +34,9 @@ public sealed class PluginManager
     /// <summary>The words that name devices, in alphabetical order.</summary>
     public IReadOnlyList<string> DeviceWords => Words(static p => p.DeviceWords);
 
+    /// <summary>Those device words that name files on devices, in alphabetical order.</summary>
+    public IReadOnlyList<string> FileWords => Words(static p => p.Files.Select(static f => f.Word));
+
     /// <summary>The words that name exporters, in alphabetical order.</summary>
     public IReadOnlyList<string> ExporterWords => Words(static p => p.ExporterWords);
 

@@ -1,5 +1,6 @@
 using DmaBufIo.Block;
 using DmaBufIo.Errors;
+using DmaBufIo.Files;
 using DmaBufIo.Pci;
 using DmaBufIo.Plugins;
 
@@ -10,6 +11,7 @@ public sealed class DeviceNode
 {
     private PciFunction? _function;
     private IPciBinding? _binding;
+    private Func<OpenFlags, IoFile>? _open;
 
     internal DeviceNode(
         DeviceExpression expression,
@@ -50,6 +52,24 @@ public sealed class DeviceNode
     /// </summary>
     public IReadOnlyList<string> Problems => [.. _function?.Problems ?? [], .. Members.SelectMany(static m => m.Problems)];
 
+    /// <summary>Opens the device as a file, or the file that the expression names. May sleep.</summary>
+    /// <param name="flags">How.</param>
+    /// <returns>The file, with one reference that the caller drops by <see cref="IoFile.Put"/> before the device is closed.</returns>
+    /// <exception cref="DmaBufIoException">It has no block device (<c>ENODEV</c>) or several (<c>EINVAL</c>), or what the plugin says.</exception>
+    public IoFile OpenFile(OpenFlags flags)
+    {
+        if (_open is { } open)
+            return open(flags);
+        return BlockDevices.Count == 1
+            ? new BlockDeviceFile(BlockDevices[0], flags)
+            : throw new DmaBufIoException(
+                BlockDevices.Count == 0 ? Errno.ENODEV : Errno.EINVAL,
+                "Topology",
+                Name,
+                $"the device has {BlockDevices.Count} block devices, and a file stands on one",
+                "Name an open device with one namespace");
+    }
+
     /// <summary>Resets the device under load (T11, N8): see <see cref="IPciBinding.Reset"/>.</summary>
     /// <exception cref="DmaBufIoException">
     /// It stands on other devices: reset those (<c>EOPNOTSUPP</c>); or it is closed (<c>ENODEV</c>).
@@ -83,12 +103,19 @@ public sealed class DeviceNode
         return this;
     }
 
+    internal DeviceNode OpenedBy(Func<OpenFlags, IoFile> open)
+    {
+        _open = open;
+        return this;
+    }
+
     /// <summary>Lets go of every object of a plugin, so that one which an application keeps does not keep the plugin loaded.</summary>
     internal void Forget()
     {
         BlockDevices = [];
         _function = null;
         _binding = null;
+        _open = null;
         foreach (DeviceNode member in Members)
             member.Forget();
     }

@@ -51,6 +51,15 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
             return OpenStacked(expression, readOnly, devices, deviceUse.Plugin, owned);
         }
 
+        if (plugins.Find(p => p.File(expression.Word)) is var (files, fileUse))
+        {
+            owned.Push(fileUse);
+            List<DeviceNode> members = OpenMembers(expression, readOnly, owned);
+            BlockDevice[] under = [.. members.Select(static m => m.BlockDevices[0])];
+            return new DeviceNode(expression, expression.Text ?? expression.Word, expression.Word, [fileUse.Plugin.Status.Name], [], members)
+                .OpenedBy(flags => files.Open(expression, under, flags));
+        }
+
         throw expression.Broken(
             expression.Position,
             $"'{expression.Word}' is not a known device",
@@ -132,6 +141,15 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
         LoadedPlugin maker,
         OwnedStack owned)
     {
+        List<DeviceNode> members = OpenMembers(expression, readOnly, owned);
+        BlockDevice device = factory.Create(expression, [.. members.Select(static m => m.BlockDevices[0])]);
+        if (device is IDisposable disposable)
+            owned.Push(disposable);
+        return new DeviceNode(expression, device.Name, expression.Word, [maker.Status.Name], [device], members);
+    }
+
+    private List<DeviceNode> OpenMembers(DeviceExpression expression, bool readOnly, OwnedStack owned)
+    {
         var members = new List<DeviceNode>();
         foreach (DeviceExpression member in expression.Members)
         {
@@ -144,9 +162,6 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
             members.Add(node);
         }
 
-        BlockDevice device = factory.Create(expression, [.. members.Select(static m => m.BlockDevices[0])]);
-        if (device is IDisposable disposable)
-            owned.Push(disposable);
-        return new DeviceNode(expression, device.Name, expression.Word, [maker.Status.Name], [device], members);
+        return members;
     }
 }

@@ -49,6 +49,11 @@ public sealed class OpenedDevice : IDisposable
                 $"the device has {BlockDevices.Count} block devices",
                 "Choose one of them");
 
+    /// <summary>Opens it as a file; see <see cref="DeviceNode.OpenFile"/>.</summary>
+    /// <param name="flags">How.</param>
+    /// <returns>The file, with one reference that the caller drops before the device is closed.</returns>
+    public Files.IoFile OpenFile(Files.OpenFlags flags = Files.OpenFlags.Direct) => Root.OpenFile(flags);
+
     /// <summary>
     /// Closes the device: in-flight requests end with an error and tokens answer <c>ENODEV</c> (T11), then its members close. Idempotent.
     /// </summary>

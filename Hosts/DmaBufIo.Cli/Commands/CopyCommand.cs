@@ -16,8 +16,8 @@ internal static class CopyCommand
 {
     internal static Command Create()
     {
-        var source = new Argument<string>("SRC") { Description = "A file, or a device expression that stands on one" };
-        var destination = new Argument<string>("DST") { Description = "A file, created or overwritten, or a device expression that stands on one" };
+        var source = new Argument<string>("SRC") { Description = "A file, or a device expression: a set of devices, a file on devices" };
+        var destination = new Argument<string>("DST") { Description = "A file, created or overwritten, or a device expression; member files that do not exist are created" };
         var via = Text("--via", "udmabuf", "Who owns the buffer: an exporter, for example udmabuf or moving");
         var buffer = Text("--buffer", "16M", "Size of the buffer, whole pages");
         var queueDepth = new Option<int>("--queue-depth") { Description = "Requests in flight", DefaultValueFactory = static _ => 32 };
@@ -26,10 +26,11 @@ internal static class CopyCommand
         var iommu = Text("--iommu", "strict", "The modelled IOMMU: strict, lazy or passthrough");
         var invalidation = Text("--invalidation", "draining", "How an invalidation waits for requests: draining or fenced");
         var every = new Option<long>("--invalidate-every") { Description = "Move the buffer once per so many requests; needs an exporter that moves; 0 is never" };
+        var length = new Option<string>("--length") { Description = "Bytes to copy at most; all when not given" };
         var keep = new Option<bool>("--keep-partial") { Description = "Do not remove a destination that is not complete" };
         var command = new Command("copy", "Copies a file between two NVMe devices through one dma-buf and compares SHA-256")
         {
-            source, destination, via, buffer, queueDepth, block, lba, iommu, invalidation, every, keep,
+            source, destination, via, buffer, queueDepth, block, lba, iommu, invalidation, every, length, keep,
         };
         CommonOptions common = CommonOptions.AddTo(command);
         command.SetAction((parsed, _) => CommandGuard.RunAsync(common.Read(parsed).Json, () =>
@@ -45,6 +46,7 @@ internal static class CopyCommand
                 Lba = parsed.GetRequiredValue(lba),
                 Iommu = CopySettings.Choice<IommuMode>("--iommu", parsed.GetRequiredValue(iommu)),
                 Invalidation = CopySettings.Choice<InvalidationDesign>("--invalidation", parsed.GetRequiredValue(invalidation)),
+                Length = parsed.GetValue(length) is { } text ? CopySettings.Size("--length", text) : null,
                 InvalidateEvery = parsed.GetValue(every),
                 KeepPartial = parsed.GetValue(keep),
             }.Validate();
@@ -88,28 +90,44 @@ internal static class CopyCommand
         using ExportedBuffer exported = host.CreateBuffer(settings.Exporter, "copy", settings.Buffer);
         if (settings.InvalidateEvery > 0 && exported.Mover is null)
             throw new DmaBufIoException(Errno.EINVAL, "copy", "option --invalidate-every", $"exporter '{settings.Exporter}' never moves its buffers", "Use an exporter that moves, for example --via moving", rule: "F7");
-        using Endpoints files = Endpoints.Prepare(sourceExpression, destinationExpression, settings.KeepPartial);
+        EndFiles.CheckApart(sourceExpression, destinationExpression);
+        ICopySource from = EndFiles.IsFile(sourceExpression) ? new FileSource(sourceExpression, settings.Lba) : new DeviceSource(host, sourceExpression, settings.Lba);
         var watch = Stopwatch.StartNew();
         var problems = new List<string>();
-        using (OpenedDevice source = host.Open(With(sourceExpression, settings, files.SourcePath, size: null), readOnly: true))
-        using (OpenedDevice destination = host.Open(With(destinationExpression, settings, files.PartialPath, files.Size), readOnly: false))
+        ICopyDestination to;
+        long size;
+        using (OpenedDevice source = host.Open(from.Expression, readOnly: true))
         {
+            size = settings.Length is { } length ? Math.Min(length, from.SizeOf(source)) : from.SizeOf(source);
+            to = EndFiles.IsFile(destinationExpression)
+                ? new FileDestination(destinationExpression, size, settings.Lba, settings.KeepPartial)
+                : new DeviceDestination(host, destinationExpression, size, settings.Lba, settings.KeepPartial);
             try
             {
-                report = Move(settings, common, report, source, destination, exported, files.Size, files.DestinationPath, cancellationToken);
+                using OpenedDevice destination = host.Open(to.Expression, readOnly: false);
+                try
+                {
+                    report = Move(settings, common, report, source, destination, exported, size, to.Label, cancellationToken);
+                }
+                finally
+                {
+                    problems.AddRange(source.Root.Problems.Concat(destination.Root.Problems));
+                    foreach (string problem in problems.Take(5))
+                        CommandOutput.Message($"error: {problem}");
+                }
             }
-            finally
+            catch
             {
-                problems.AddRange(source.Root.Problems.Concat(destination.Root.Problems));
-                foreach (string problem in problems.Take(5))
-                    CommandOutput.Message($"error: {problem}");
+                to.Dispose();
+                throw;
             }
         }
 
+        using ICopyDestination files = to;
         files.Complete();
         watch.Stop();
-        string before = ContentHash.OfFile(files.SourcePath, files.Size, cancellationToken);
-        string after = ContentHash.OfFile(files.PartialPath, long.MaxValue, cancellationToken);
+        string before = from.Hash(size, cancellationToken);
+        string after = files.Hash(cancellationToken);
         bool ok = before == after && iommu is { Faults: 0, StaleAccesses: 0 } && problems.Count == 0;
         if (ok)
             files.Publish();
@@ -128,11 +146,11 @@ internal static class CopyCommand
     }
 
     private static CopyReport Move(
-        CopySettings settings, CommonSettings common, CopyReport report, OpenedDevice source, OpenedDevice destination, ExportedBuffer exported, long size, string destinationPath, CancellationToken cancellationToken)
+        CopySettings settings, CommonSettings common, CopyReport report, OpenedDevice source, OpenedDevice destination, ExportedBuffer exported, long size, string label, CancellationToken cancellationToken)
     {
-        var from = new BlockDeviceFile(source.BlockDevice, OpenFlags.Direct | OpenFlags.ReadOnly);
-        var to = new BlockDeviceFile(destination.BlockDevice);
-        ProgressLine.Run($"copy to {Path.GetFileName(destinationPath)}", size, quiet: common.Json && !common.Verbose, progress =>
+        IoFile from = source.OpenFile(OpenFlags.Direct | OpenFlags.ReadOnly);
+        IoFile to = destination.OpenFile();
+        ProgressLine.Run($"copy to {label}", size, quiet: common.Json && !common.Verbose, progress =>
         {
             using BufferMover? mover = settings.InvalidateEvery > 0 ? new BufferMover(exported.Mover!, exported.Buffer, settings.InvalidateEvery) : null;
             using var job = new CopyJob(settings, from, to, exported.Buffer, size, mover, progress);
@@ -153,16 +171,6 @@ internal static class CopyCommand
         from.Put();
         to.Put();
         return report;
-    }
-
-    /// <summary>The options of the command apply to a namespace unless its expression says otherwise; the file is the one that is read or written.</summary>
-    private static DeviceExpression With(DeviceExpression expression, CopySettings settings, string path, long? size)
-    {
-        var options = new Dictionary<string, DeviceOption>(expression.Options);
-        options.TryAdd("lba", new DeviceOption($"{settings.Lba}", expression.Position, expression.Position));
-        if (size is not null)
-            options["size"] = new DeviceOption($"{size}", expression.Position, expression.Position);
-        return expression with { Text = path, Options = options };
     }
 
     private static void Print(CopyReport report)

@@ -17,8 +17,8 @@ internal sealed class CopyJob : IDisposable
     private const int DestinationSlot = 1;
 
     private readonly CopySettings _settings;
-    private readonly BlockDeviceFile _source;
-    private readonly BlockDeviceFile _destination;
+    private readonly IoFile _source;
+    private readonly IoFile _destination;
     private readonly long _size;
     private readonly BufferMover? _mover;
     private readonly Action<long> _progress;
@@ -33,13 +33,13 @@ internal sealed class CopyJob : IDisposable
     private bool _disposed;
     private DmaBufIoException? _failure;
 
-    internal CopyJob(CopySettings settings, BlockDeviceFile source, BlockDeviceFile destination, DmaBuf buffer, long size, BufferMover? mover, Action<long> progress)
+    internal CopyJob(CopySettings settings, IoFile source, IoFile destination, DmaBuf buffer, long size, BufferMover? mover, Action<long> progress)
     {
         _settings = settings;
         _source = source;
         _destination = destination;
         _size = size;
-        int unit = Math.Max(BlockOf(source), BlockOf(destination));
+        int unit = Math.Max(source.BlockSize, destination.BlockSize);
         if (settings.Block % unit != 0)
             throw new DmaBufIoException(Errno.EINVAL, "copy", "option --block", $"{settings.Block} bytes are no multiple of a device's logical block ({unit})", $"Give a multiple of {unit}");
         _mover = mover;
@@ -217,9 +217,7 @@ internal sealed class CopyJob : IDisposable
             throw new DmaBufIoException(_completions[0].Status, "copy", _destination.Name, "the flush failed", "What was written may not be durable: check the storage behind the device");
     }
 
-    private static int BlockOf(BlockDeviceFile file) => file.Device.Limits.LogicalBlockSize;
-
-    private static long WholeBlocks(long bytes, BlockDeviceFile file) => (bytes + BlockOf(file) - 1) / BlockOf(file) * BlockOf(file);
+    private static long WholeBlocks(long bytes, IoFile file) => (bytes + file.BlockSize - 1) / file.BlockSize * file.BlockSize;
 
     private readonly record struct Piece(long Offset, long Data, long Length, bool Writing);
 }

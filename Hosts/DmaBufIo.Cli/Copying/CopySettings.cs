@@ -31,6 +31,9 @@ internal sealed record CopySettings
 
     public required bool KeepPartial { get; init; }
 
+    /// <summary>Bytes to copy at most, or null for all.</summary>
+    public long? Length { get; init; }
+
     /// <summary>Checks what does not depend on devices.</summary>
     /// <exception cref="DmaBufIoException">An option is out of its range (<c>EINVAL</c>).</exception>
     public CopySettings Validate()
@@ -40,6 +43,7 @@ internal sealed record CopySettings
         Require(Block > 0 && Block % Lba == 0, "--block", $"{Block} bytes are not a positive multiple of the logical block ({Lba})", "Give for example --block 128K");
         Require(Block <= Buffer, "--block", $"{Block} bytes do not fit the buffer of {Buffer}", "Give a smaller block or a larger --buffer");
         Require(QueueDepth is >= 1 and <= 4096, "--queue-depth", $"{QueueDepth} is out of range", "Give 1 to 4096");
+        Require(Length is null or >= 0, "--length", $"{Length} is negative", "Give a number of bytes");
         Require(InvalidateEvery >= 0, "--invalidate-every", $"{InvalidateEvery} is negative", "Give a number of requests, or 0 for never");
         return this;
     }

@@ -1,10 +1,12 @@
+using DmaBufIo.Block;
+
 namespace DmaBufIo.Importers.StackedRaid.Metadata;
 
 /// <summary>Which regions of a mirror may differ between its members: a bit each, set and durable before the first write into the region goes out.</summary>
 internal static class IntentRecord
 {
     /// <summary>Regions that fit.</summary>
-    internal const int MostRegions = (MetadataLayout.BlockSize - ChecksummedBlock.ContentsAt) * 8;
+    internal static int MostRegions => (MetadataLayout.BlockSize - MetadataBlock.ContentsAt) * 8;
     private const ulong Magic = 0x3142_4952_4f49_4244; // "DBIORIB1"
 
     /// <summary>Writes the record as bytes.</summary>
@@ -15,14 +17,14 @@ internal static class IntentRecord
     internal static void Write(Span<byte> block, Guid set, ulong sequence, ReadOnlySpan<byte> dirty)
     {
         block.Clear();
-        Span<byte> bits = block[ChecksummedBlock.ContentsAt..];
+        Span<byte> bits = block[MetadataBlock.ContentsAt..];
         for (int i = 0; i < dirty.Length; i++)
         {
             if (dirty[i] != 0)
                 bits[i >> 3] |= (byte)(1 << (i & 7));
         }
 
-        ChecksummedBlock.Seal(block, Magic, sequence, set);
+        MetadataBlock.Seal(block, Magic, sequence, set);
     }
 
     /// <summary>Adds the regions of a record.</summary>
@@ -33,9 +35,9 @@ internal static class IntentRecord
     /// <returns>False when it is not a whole record of this set; then nothing was added.</returns>
     internal static bool TryRead(ReadOnlySpan<byte> block, Guid set, out ulong sequence, Span<byte> dirty)
     {
-        if (!ChecksummedBlock.TryOpen(block, Magic, out sequence, out Guid owner) || owner != set)
+        if (!MetadataBlock.TryOpen(block, Magic, out sequence, out Guid owner) || owner != set)
             return false;
-        ReadOnlySpan<byte> bits = block[ChecksummedBlock.ContentsAt..];
+        ReadOnlySpan<byte> bits = block[MetadataBlock.ContentsAt..];
         for (int i = 0; i < dirty.Length; i++)
         {
             if ((bits[i >> 3] & (1 << (i & 7))) != 0)

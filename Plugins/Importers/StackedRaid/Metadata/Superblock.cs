@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using DmaBufIo.Block;
 using DmaBufIo.Importers.StackedRaid.Mirror;
 
 namespace DmaBufIo.Importers.StackedRaid.Metadata;
@@ -7,7 +8,7 @@ namespace DmaBufIo.Importers.StackedRaid.Metadata;
 internal sealed record Superblock
 {
     private const ulong Magic = 0x3142_5352_4f49_4244; // "DBIORSB1"
-    private const int MembersAt = ChecksummedBlock.ContentsAt + 32;
+    private static int MembersAt => MetadataBlock.ContentsAt + 32;
 
     /// <summary>The set's identity.</summary>
     internal required Guid Set { get; init; }
@@ -34,7 +35,7 @@ internal sealed record Superblock
     internal void Write(Span<byte> block)
     {
         block.Clear();
-        Span<byte> contents = block[ChecksummedBlock.ContentsAt..];
+        Span<byte> contents = block[MetadataBlock.ContentsAt..];
         BinaryPrimitives.WriteInt32LittleEndian(contents, Index);
         BinaryPrimitives.WriteInt32LittleEndian(contents[4..], Members.Count);
         BinaryPrimitives.WriteInt64LittleEndian(contents[8..], DataSize);
@@ -45,16 +46,16 @@ internal sealed record Superblock
             BinaryPrimitives.WriteInt32LittleEndian(block[(MembersAt + (i * 20) + 16)..], (int)States[i]);
         }
 
-        ChecksummedBlock.Seal(block, Magic, Sequence, Set);
+        MetadataBlock.Seal(block, Magic, Sequence, Set);
     }
 
     /// <summary>Reads a superblock.</summary>
     /// <returns>Null when the bytes are none, or not a whole one.</returns>
     internal static Superblock? Read(ReadOnlySpan<byte> block)
     {
-        if (!ChecksummedBlock.TryOpen(block, Magic, out ulong sequence, out Guid set))
+        if (!MetadataBlock.TryOpen(block, Magic, out ulong sequence, out Guid set))
             return null;
-        ReadOnlySpan<byte> contents = block[ChecksummedBlock.ContentsAt..];
+        ReadOnlySpan<byte> contents = block[MetadataBlock.ContentsAt..];
         int count = BinaryPrimitives.ReadInt32LittleEndian(contents[4..]);
         if (count is < 1 or > MirrorSet.MostMembers)
             return null;

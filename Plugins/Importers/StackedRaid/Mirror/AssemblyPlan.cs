@@ -107,6 +107,8 @@ internal sealed class AssemblyPlan
     {
         if (best.Members.Count != devices.Count)
             throw Refused(Errno.EINVAL, name, $"the set on these devices has {best.Members.Count} members, and {devices.Count} are given", "Name all members");
+        if (best.DataSize <= 0 || best.RegionSize < SmallestRegion || !long.IsPow2(best.RegionSize) || best.DataSize / best.RegionSize >= IntentRecord.MostRegions)
+            throw Refused(Errno.EINVAL, name, $"its superblock says {best.DataSize} bytes in regions of {best.RegionSize}, which cannot be", "The superblock was written by something else: clear the last 64 KiB of the members to begin anew");
         var members = new MirrorMember[devices.Count];
         bool isWhole = true;
         bool all = false;

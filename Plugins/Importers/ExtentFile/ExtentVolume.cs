@@ -1,0 +1,113 @@
+using DmaBufIo.Block;
+using DmaBufIo.Errors;
+using DmaBufIo.Files;
+using DmaBufIo.Memory;
+using DmaBufIo.Rings;
+
+namespace DmaBufIo.Importers.ExtentFile;
+
+/// <summary>Reads and changes the map of a volume. Opened for the moment that takes; its memory is the volume's own and never moves (T15).</summary>
+internal sealed class ExtentVolume : IDisposable
+{
+    private readonly IReadOnlyList<BlockDevice> _devices;
+    private readonly MemoryRegion _memory = MemoryRegion.Allocate("extent map", ExtentMap.Size);
+    private readonly Ring _ring = new(new RingOptions { Name = "extent map", Entries = 4 });
+    private readonly List<BlockDeviceFile> _files = [];
+
+    internal ExtentVolume(IReadOnlyList<BlockDevice> devices)
+    {
+        _devices = devices;
+        try
+        {
+            foreach (BlockDevice device in devices)
+            {
+                var file = new BlockDeviceFile(device);
+                _files.Add(file);
+                _ring.RegisterBuffer(_files.Count - 1, new BufferRegistration { Memory = _memory, File = file });
+            }
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    private string Name => string.Join(", ", _devices.Select(static d => d.Name));
+
+    /// <summary>The newest map that is whole.</summary>
+    /// <returns>Null when there is no volume on the devices.</returns>
+    /// <exception cref="DmaBufIoException">Devices of different volumes, in another order, or not all of them (<c>EINVAL</c>), or one cannot be read.</exception>
+    internal ExtentMap? Read()
+    {
+        ExtentMap? newest = null;
+        var found = new (ExtentMap Map, int Index)?[_devices.Count];
+        for (int i = 0; i < _devices.Count; i++)
+        {
+            for (ulong place = 0; place < 2 && _devices[i].Capacity >= ExtentMap.HeaderSize; place++)
+            {
+                Do(i, isWrite: false, ExtentMap.PlaceOf(place));
+                if (ExtentMap.Read(_memory.Span(0, ExtentMap.Size), out int index) is { } map && (found[i] is not { } known || map.Number > known.Map.Number))
+                    found[i] = (map, index);
+            }
+
+            if (found[i] is { } own && (newest is null || own.Map.Number > newest.Number))
+                newest = own.Map;
+        }
+
+        for (int i = 0; newest is not null && i < found.Length; i++)
+        {
+            bool belongs = found[i] is { } own && own.Map.Volume == newest.Volume && own.Index == i && newest.Devices == found.Length;
+            if (!belongs)
+                throw Refused(Errno.EINVAL, $"{_devices[i].Name} is not device {i} of a volume of {newest.Devices} devices, which another one belongs to", "Name all devices of one volume in their order");
+        }
+
+        return newest;
+    }
+
+    /// <summary>Writes the next map to all devices and makes it durable: the data of files that it newly names may be written when it returns.</summary>
+    internal void Write(ExtentMap map)
+    {
+        for (int i = 0; i < _devices.Count; i++)
+        {
+            map.Write(_memory.Span(0, ExtentMap.Size), i);
+            Do(i, isWrite: true, ExtentMap.PlaceOf(map.Number));
+            _ring.TryFlush(_files[i], 0);
+            Run(i, "flushing");
+        }
+    }
+
+    public void Dispose()
+    {
+        RemovedBuffer[] removed = [.. Enumerable.Range(0, _files.Count).Where(i => _ring.TokenAt(i) is not null).Select(_ring.RemoveBuffer)];
+        _ring.Dispose();
+        foreach (RemovedBuffer registration in removed)
+            registration.WaitReleased();
+        foreach (BlockDeviceFile file in _files)
+            file.Put();
+        _memory.Dispose();
+    }
+
+    private void Do(int device, bool isWrite, long offset)
+    {
+        if (isWrite)
+            _ring.TryWriteFixed(_files[device], device, 0, ExtentMap.Size, offset, 0);
+        else
+            _ring.TryReadFixed(_files[device], device, 0, ExtentMap.Size, offset, 0);
+        Run(device, isWrite ? "writing" : "reading");
+    }
+
+    private void Run(int device, string what)
+    {
+        var completions = new RingCompletion[1];
+        _ring.Submit();
+        while (_ring.Reap(completions, 1) == 0)
+        {
+        }
+
+        if (completions[0].Status != Errno.Ok)
+            throw Refused(completions[0].Status, $"{what} the map on {_devices[device].Name} failed", "See what the device itself says");
+    }
+
+    private DmaBufIoException Refused(Errno errno, string problem, string remedy) => new(errno, ExtentFilePlugin.PluginName, Name, problem, remedy);
+}
