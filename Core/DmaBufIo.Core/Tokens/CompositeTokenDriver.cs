@@ -85,7 +85,7 @@ public class CompositeTokenDriver : TokenDriver
 
         return smallest != long.MaxValue
             ? new CompositeMap(maps, drivers, Buffer.Size, smallest)
-            : throw new DmaBufIoException(Errno.ENODEV, "Tokens", _name, "none of its members is there", "Give the set a member back", rule: "T11");
+            : throw NobodyThere();
     }
 
     /// <inheritdoc/>
@@ -114,11 +114,17 @@ public class CompositeTokenDriver : TokenDriver
             {
                 DriverAt(i);
             }
-            catch (DmaBufIoException e) when (!CanGoOn(i, e))
+            catch (DmaBufIoException e) when (CanGoOn(i, e))
+            {
+            }
+            catch (DmaBufIoException e)
             {
                 throw Refused(i, e, "take", $"the registrations with the {i} members before it were undone");
             }
         }
+
+        if (Array.TrueForAll(_drivers, static d => d is null))
+            throw NobodyThere();
     }
 
     /// <inheritdoc/>
@@ -167,6 +173,8 @@ public class CompositeTokenDriver : TokenDriver
                 drivers[i]!.Unmap(map, held);
         }
     }
+
+    private DmaBufIoException NobodyThere() => new(Errno.ENODEV, "Tokens", _name, "none of its members is there", "Give the set a member back", rule: "T11");
 
     private DmaBufIoException Refused(int index, DmaBufIoException cause, string verb, string undone) => new(
         cause.Errno,

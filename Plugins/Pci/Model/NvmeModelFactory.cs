@@ -20,6 +20,7 @@ internal sealed class NvmeModelFactory(IDmaFabric fabric) : IPciFunctionFactory
         new("queues", "1 to 2047", "16", "Most pairs of I/O queues"),
         new("thread", "on or off", "on", "Work on a thread of its own, or inline when the driver looks for completions"),
         new("cache", "on or off", "on", "Report a volatile write cache"),
+        new("cachesize", "a size, whole blocks", "0", "Bytes of a write cache of its own, which a crash loses; 0 is none but the host's"),
     ];
 
     public string Word => "nvme";
@@ -48,6 +49,7 @@ internal sealed class NvmeModelFactory(IDmaFabric fabric) : IPciFunctionFactory
             MaxQueues = Number(expression, "queues", 16),
             OwnThread = expression.Switch("thread", true),
             VolatileWriteCache = expression.Switch("cache", true),
+            WriteCacheSize = expression.Size("cachesize", 0),
         };
         return new NvmeControllerModel(options, fabric);
     }

@@ -53,6 +53,15 @@ public sealed record NvmeModelOptions
     /// </summary>
     public bool VolatileWriteCache { get; init; } = true;
 
+    /// <summary>
+    /// Bytes of a volatile write cache, whole logical blocks: writes lie in it until they are flushed or crowded out, and a crash (<see cref="NvmeControllerModel.Crash"/>) keeps any
+    /// subset of them. 0, the default: writes go to the storage at once; the host's page cache is the only cache. Needs <see cref="VolatileWriteCache"/>.
+    /// </summary>
+    public long WriteCacheSize { get; init; }
+
+    /// <summary>Storage in memory that outlives the controller, in place of a file or memory of its own; null for none.</summary>
+    public NamespaceMemory? Memory { get; init; }
+
     internal void Validate()
     {
         Require(Name.Length > 0, nameof(Name), "the name is empty", "Give the controller a name");
@@ -61,7 +70,10 @@ public sealed record NvmeModelOptions
         Require(MaxQueueEntries is >= 2 and <= 65536, nameof(MaxQueueEntries), $"{MaxQueueEntries} is out of range", "Use 2 to 65536");
         Require(MaxQueues is >= 1 and <= 2047, nameof(MaxQueues), $"{MaxQueues} is out of range", "Use 1 to 2047");
         Require(SizeBytes is null or >= 0, nameof(SizeBytes), $"{SizeBytes} is negative", "Give a size of 0 or more");
-        Require(Path is not null || SizeBytes > 0, nameof(SizeBytes), "a namespace in memory needs a size", "Give the size or a file");
+        Require(WriteCacheSize is >= 0 and <= 1 << 30 && WriteCacheSize % LbaSize == 0, nameof(WriteCacheSize), $"{WriteCacheSize} bytes are no cache of whole blocks", "Use a multiple of the logical block, up to 1 GiB");
+        Require(WriteCacheSize == 0 || VolatileWriteCache, nameof(WriteCacheSize), "a cache must be reported", "Set VolatileWriteCache");
+        Require(Memory is null || (Path is null && SizeBytes is null), nameof(Memory), "the namespace has another storage, too", "Give a file, a size or Memory");
+        Require(Path is not null || Memory is not null || SizeBytes > 0, nameof(SizeBytes), "a namespace in memory needs a size", "Give the size or a file");
         Require(Path is null || Path.Length > 0, nameof(Path), "the file name is empty", "Give the name of a file");
         Require(!(CreateFile && ReadOnly), nameof(CreateFile), "a read-only file cannot be created", "Leave one of the two out");
     }

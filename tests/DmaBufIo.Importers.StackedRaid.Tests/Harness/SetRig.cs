@@ -25,6 +25,9 @@ internal sealed class SetRig : IDisposable
 
     internal ModelIommu Iommu { get; }
 
+    /// <summary>The controllers, in the order of their making.</summary>
+    internal IReadOnlyList<NvmeControllerModel> Models => _models;
+
     /// <summary>Bytes of data that a controller has written to memory for reads.</summary>
     internal long BytesRead(int disk) => Iommu.CountersOf(_models[disk].Name).BytesToMemory;
 
@@ -37,7 +40,13 @@ internal sealed class SetRig : IDisposable
     /// <summary>A controller with one namespace in memory.</summary>
     internal BlockDevice Disk(long size, NvmeModelOptions? options = null)
     {
-        var model = new NvmeControllerModel((options ?? new NvmeModelOptions { OwnThread = false }) with { Name = $"disk{_models.Count}", SizeBytes = size }, Iommu);
+        return Disk((options ?? new NvmeModelOptions { OwnThread = false }) with { SizeBytes = size });
+    }
+
+    /// <summary>A controller as its options say; it gets a name of its own.</summary>
+    internal BlockDevice Disk(NvmeModelOptions options)
+    {
+        var model = new NvmeControllerModel(options with { Name = $"disk{_models.Count}" }, Iommu);
         _models.Add(model);
         IPciBinding binding = new NvmePciDriver().Probe(model, $"nvme{Bindings.Count}");
         Bindings.Add(binding);

@@ -24,7 +24,7 @@ public class CountTests
         IommuCounters warm = bench.Iommu.Counters;
         for (ulong i = 0; i < Requests; i++)
             Assert.Equal(Errno.Ok, bench.Port.Read(range.Address + (i % 16 * Bench.Page), block));
-        IommuCounters expected = s_none with { IotlbHits = mode == IommuMode.Passthrough ? 0 : Requests };
+        IommuCounters expected = s_none with { IotlbHits = mode == IommuMode.Passthrough ? 0 : Requests, BytesFromMemory = Requests * Bench.Page };
         Assert.Equal(expected, bench.Iommu.Counters.Since(warm));
         bench.AssertClean();
     }
@@ -52,7 +52,7 @@ public class CountTests
             bench.Space.Unmap(range);
         }
 
-        IommuCounters mapped = s_none with { Maps = Requests, Unmaps = Requests };
+        IommuCounters mapped = s_none with { Maps = Requests, Unmaps = Requests, BytesFromMemory = Requests * Bench.Page };
         IommuCounters walked = mapped with { TableWalks = Requests, IotlbMisses = Requests };
         IommuCounters expected = mode switch
         {

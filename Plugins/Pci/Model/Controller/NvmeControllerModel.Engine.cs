@@ -191,6 +191,8 @@ public sealed partial class NvmeControllerModel
     private void Execute(SubmissionQueue queue, in NvmeCommand command)
     {
         _result = 0;
+        if (queue.Id != 0 && IsPowerLost())
+            return;
         ushort status = queue.Id == 0 ? ExecuteAdmin(command) : ExecuteIo(queue.Id, command);
         if (status == Held)
             return;

@@ -59,6 +59,7 @@ public sealed partial class NvmeControllerModel : PciFunction
             throw;
         }
 
+        _cache = store as WriteCacheStore;
         _store = store;
         _storeMover = new StoreMover(store);
         _walker = new PrpWalker((address, destination) => DmaRead(address, destination.Span));
@@ -206,9 +207,10 @@ public sealed partial class NvmeControllerModel : PciFunction
     private static INamespaceStore OpenStore(NvmeModelOptions options)
     {
         options.Validate();
-        return options.Path is null
-            ? new MemoryNamespaceStore(RoundUp(options, options.SizeBytes!.Value))
-            : FileNamespaceStore.Open(options);
+        INamespaceStore store = options.Path is not null ? FileNamespaceStore.Open(options)
+            : options.Memory is { } memory ? memory.Open()
+            : new MemoryNamespaceStore(RoundUp(options, options.SizeBytes!.Value));
+        return options.WriteCacheSize == 0 ? store : new WriteCacheStore(store, options.LbaSize, options.WriteCacheSize);
     }
 
     private static long RoundUp(NvmeModelOptions options, long bytes)
