@@ -68,7 +68,7 @@ internal sealed class PluginActivator(ILifetimeScope root, DmaBufIoOptions optio
             scope = Ask("building the scope of its services", () => context is null || context == AssemblyLoadContext.Default
                 ? root.BeginLifetimeScope(builder => builder.Populate(services))
                 : root.BeginLoadContextLifetimeScope(context, builder => builder.Populate(services)));
-            return Ask("making its factories", () => Compose(draft, entry, scope, loader));
+            return Ask("making its factories", () => Compose(draft, entry, (ILifetimeScope)scope, loader));
         }
         catch
         {

@@ -49,8 +49,16 @@ internal sealed class SetRig : IDisposable
         var model = new NvmeControllerModel(options with { Name = $"disk{_models.Count}" }, Iommu);
         _models.Add(model);
         IPciBinding binding = new NvmePciDriver().Probe(model, $"nvme{Bindings.Count}");
-        Bindings.Add(binding);
+        lock (Bindings)
+            Bindings.Add(binding);
         return binding.BlockDevices[0];
+    }
+
+    /// <summary>The binding of a disk's controller.</summary>
+    internal IPciBinding BindingOf(BlockDevice disk)
+    {
+        lock (Bindings)
+            return Bindings.Single(b => ReferenceEquals(b.BlockDevices[0], disk));
     }
 
     internal BlockDevice[] Disks(int count, long size) => [.. Enumerable.Range(0, count).Select(_ => Disk(size))];

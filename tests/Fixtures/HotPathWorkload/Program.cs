@@ -2,6 +2,7 @@ using System.Reflection;
 using System.Runtime;
 using System.Runtime.CompilerServices;
 using DmaBufIo.Importers.NvmePci;
+using DmaBufIo.Importers.StackedRaid;
 using DmaBufIo.Rings;
 
 namespace DmaBufIo.Fixtures.HotPathWorkload;
@@ -46,10 +47,11 @@ internal static class Program
     private static void List(string inlinings)
     {
         using var compilations = new Compilations();
-        Assembly[] assemblies = [typeof(Ring).Assembly, typeof(NvmePciDriver).Assembly, typeof(Program).Assembly];
+        Assembly[] assemblies = [typeof(Ring).Assembly, typeof(NvmePciDriver).Assembly, typeof(StackedRaidPlugin).Assembly, typeof(Program).Assembly];
         List<MethodBase> waiting = [.. assemblies.SelectMany(MarkedMethods.Of)];
         waiting.RemoveAll(static m => m.Name == nameof(Mutants.NeverCalled));
         using var requests = new Requests();
+        Requests[] stacked = [new(Requests.FileKind.Stripes), new(Requests.FileKind.Mirror), new(Requests.FileKind.Extents)];
         using var direct = new DirectCalls();
         using var queue = new QueueCalls();
         long compiled = -1;
@@ -57,21 +59,25 @@ internal static class Program
         for (int window = 0; window < MostWindows && (waiting.Count > 0 || stable < StableWindows); window++)
         {
             for (int run = 0; run < Runs; run++)
-                RunAll(requests, direct, queue);
+                RunAll(requests, stacked, direct, queue);
             waiting.RemoveAll(compilations.HasCode);
             long now = JitInfo.GetCompiledMethodCount();
             stable = now == compiled ? stable + 1 : 0;
             compiled = now;
         }
 
+        foreach (Requests set in stacked)
+            set.Dispose();
         compilations.WriteInlinings(inlinings);
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static void RunAll(Requests requests, DirectCalls direct, QueueCalls queue)
+    private static void RunAll(Requests requests, Requests[] stacked, DirectCalls direct, QueueCalls queue)
     {
         requests.Run(Run);
         requests.Run(Run / 10, depth: 1);
+        foreach (Requests set in stacked)
+            set.Run(Run / 4);
         direct.Run(Run);
         queue.Run(Run);
         _ = Mutants.Run(Run);

@@ -2,16 +2,20 @@ using System.Runtime.CompilerServices;
 using DmaBufIo.Block;
 using DmaBufIo.Errors;
 using DmaBufIo.Files;
+using DmaBufIo.Importers.ExtentFile;
 using DmaBufIo.Importers.NvmePci;
+using DmaBufIo.Importers.StackedRaid.Mirror;
+using DmaBufIo.Importers.StackedRaid.Striped;
 using DmaBufIo.Iov;
 using DmaBufIo.Models.Exporters;
 using DmaBufIo.Models.Iommu;
 using DmaBufIo.Pci.Model;
+using DmaBufIo.Plugins;
 using DmaBufIo.Rings;
 
 namespace DmaBufIo.Fixtures.HotPathWorkload;
 
-/// <summary>A ring over the NVMe driver over a modelled controller that works inline: requests of every kind, on one thread.</summary>
+/// <summary>A ring over a file over modelled controllers that work inline: requests of every kind, on one thread.</summary>
 internal sealed class Requests : IDisposable
 {
     internal const int Kinds = 10;
@@ -19,21 +23,42 @@ internal sealed class Requests : IDisposable
     private const int Entries = 64;
     private const int BufferSize = 1 << 20;
     private readonly ModelIommu _iommu = new(new ModelIommuOptions());
-    private readonly NvmeBinding _binding;
+    private readonly List<IDisposable> _owned = [];
     private readonly MovingExporter _exporter = MovingExporter.Create("b0", BufferSize);
-    private readonly BlockDeviceFile _file;
+    private readonly IoFile _file;
+    private readonly long _end;
     private readonly Ring _ring;
     private readonly RingCompletion[] _completions = new RingCompletion[Entries];
     private readonly ReadOnlyMemory<BufferRange> _ranges = new BufferRange[] { new(512, 512), new(8192, 1024), new(65536, 8192) };
 
-    internal Requests()
+    internal Requests(FileKind kind = FileKind.Device)
     {
-        // Small limits, so that requests are split, wait for tags, and are issued in parts.
-        var model = new NvmeControllerModel(new NvmeModelOptions { SizeBytes = DeviceSize, OwnThread = false, Mdts = 3 }, _iommu);
-        _binding = new NvmePciDriver(new NvmePciOptions { QueueDepth = 24 }).Probe(new DevicePort(model), "nvme0");
-        _file = new BlockDeviceFile(_binding.BlockDevices[0]);
-        _ring = new Ring(new RingOptions { Name = "workload", Entries = Entries, Bios = 4 * Entries });
+        _file = kind switch
+        {
+            FileKind.Device => new BlockDeviceFile(Disk()),
+            FileKind.Stripes => new BlockDeviceFile(new Raid0Factory().Create(Expression("raid0", "4K", 3), [Disk(), Disk(), new LinearFactory().Create(Expression("linear", null, 2), [Disk(), Disk()])])),
+            FileKind.Mirror => new BlockDeviceFile(Own(new Raid1Factory().Create(Expression("raid1", null, 2), [Disk(), Disk()]))),
+            _ => new ExtentFileFactory().Open(Expression("extent", "data", 2) with { Options = new Dictionary<string, DeviceOption> { ["size"] = new($"{DeviceSize}", 0, 0) } }, [Disk(), Disk()], OpenFlags.Direct),
+        };
+        _end = _file.Size;
+        _ring = new Ring(new RingOptions { Name = $"workload {kind}", Entries = Entries, Bios = 4 * Entries });
         _ring.RegisterBuffer(0, new BufferRegistration { Buffer = _exporter.Buffer, File = _file });
+    }
+
+    /// <summary>What the requests go to.</summary>
+    internal enum FileKind
+    {
+        /// <summary>A namespace.</summary>
+        Device,
+
+        /// <summary>RAID 0 with a linear set in it.</summary>
+        Stripes,
+
+        /// <summary>RAID 1.</summary>
+        Mirror,
+
+        /// <summary>A file in extents on two devices.</summary>
+        Extents,
     }
 
     /// <summary>Runs requests of all kinds in turn and checks each completion.</summary>
@@ -58,9 +83,28 @@ internal sealed class Requests : IDisposable
     {
         _ring.Dispose();
         _file.Put();
-        _binding.Dispose();
+        for (int i = _owned.Count - 1; i >= 0; i--)
+            _owned[i].Dispose();
         _exporter.Buffer.Put();
         _iommu.Dispose();
+    }
+
+    private static DeviceExpression Expression(string word, string? text, int members) =>
+        new(word, text, new Dictionary<string, DeviceOption>(), [.. Enumerable.Repeat(new DeviceExpression("nvme", "m", new Dictionary<string, DeviceOption>(), [], "workload", 0), members)], "workload", 0);
+
+    private BlockDevice Disk()
+    {
+        // Small limits, so that requests are split, wait for tags, and are issued in parts.
+        var model = new NvmeControllerModel(new NvmeModelOptions { Name = $"disk{_owned.Count}", SizeBytes = DeviceSize, OwnThread = false, Mdts = 3 }, _iommu);
+        NvmeBinding binding = new NvmePciDriver(new NvmePciOptions { QueueDepth = 24 }).Probe(new DevicePort(model), $"nvme{_owned.Count}");
+        _owned.Add(binding);
+        return binding.BlockDevices[0];
+    }
+
+    private BlockDevice Own(BlockDevice device)
+    {
+        _owned.Add((IDisposable)device);
+        return device;
     }
 
     // Methods of their own, entered often: a loop that runs for long is compiled for its own sake, and such code is not what is looked at.
@@ -100,8 +144,8 @@ internal sealed class Requests : IDisposable
         5 => _ring.TryReadFixedVector(_file, 0, _ranges, 4096, userData),
         6 => _ring.TryWriteFixedVector(_file, 0, _ranges, 4096, userData),
         7 => _ring.TryFlush(_file, userData),
-        8 => _ring.TryReadFixed(_file, 0, 8192, 4096, DeviceSize - 2048, userData),
-        _ => _ring.TryWriteFixed(_file, 0, 8192, 4096, DeviceSize - 2048, userData),
+        8 => _ring.TryReadFixed(_file, 0, 8192, 4096, _end - 2048, userData),
+        _ => _ring.TryWriteFixed(_file, 0, 8192, 4096, _end - 2048, userData),
     };
 
     // Some of a kind after each other: the ring takes equal ones together.
