@@ -20,6 +20,8 @@ namespace DmaBufIo.Io;
 /// one whose store came after it sees the visitor and steps back. A visitor that is the owner itself needs none: another thread becomes the owner under
 /// <c>_ownership</c>, and whoever looks at the owner under it knows what comes before and after. The owner's active stretches never sleep: before anything that may sleep it
 /// leaves (<see cref="Leave"/>), so a visitor waits a bounded time, and an owner that is idle, blocked or itself the visitor is not waited for at all.
+/// An owner that stepped back is let in before the next visit: a thread that drains visits again and again, and would otherwise be back before the owner,
+/// who has to be woken, has looked.
 /// </remarks>
 public sealed class IoContext : IDisposable
 {
@@ -32,6 +34,7 @@ public sealed class IoContext : IDisposable
     private long _answered;
     private long _reaps;
     private volatile bool _visiting;
+    private volatile bool _ownersTurn;
     private NoSleepState? _owner;
 
     /// <summary>Creates a context with the lowest free slot.</summary>
@@ -178,6 +181,10 @@ public sealed class IoContext : IDisposable
         NoSleepContext.AssertMaySleep($"visit of context {Name}");
         if (_visitors.Lock() != Errno.Ok)
             throw new DmaBufIoException(Errno.EDEADLK, "Io", Name, "the thread visits this context already", "Do not drain from within a visit", rule: "T14");
+
+        // An owner who waits for its turn waits for nothing but the end of a visit: this is as long as it takes to wake it.
+        if (_ownersTurn)
+            _handOver.Wait(() => !_ownersTurn, new WaitReason($"turn of context {Name}'s owner"));
         _visiting = true;
         CompleteVisit(hasBarrier: false, work);
     }
@@ -252,6 +259,7 @@ public sealed class IoContext : IDisposable
     {
         while (_visiting)
         {
+            _ownersTurn = true;
             Volatile.Write(ref _active, 0);
             _handOver.WakeAll();
             _handOver.Wait(() => !_visiting, new WaitReason($"visitor of context {Name}"));
@@ -260,6 +268,9 @@ public sealed class IoContext : IDisposable
             // Store, then load, against a visitor that may have begun meanwhile: its barrier or this answer orders the two, as in Enter.
             Answer();
         }
+
+        _ownersTurn = false;
+        _handOver.WakeAll();
     }
 }
 

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace DmaBufIo.Sync;
 
 /// <summary>Work to be done by a <see cref="WorkQueue"/>. The item is its own queue node, so queuing allocates nothing.</summary>
@@ -101,50 +103,50 @@ public sealed class WorkQueue : IDisposable
 
     private void Work()
     {
-        while (true)
+        do
         {
             _workers.Wait(HasWork, new WaitReason("work") { IsIdle = true });
-            WorkItem item;
-            int place;
-            lock (_lock)
-            {
-                if (_head is null)
-                {
-                    if (_stopping)
-                        return;
-                    continue;
-                }
+        }
+        while (RunNext());
+    }
 
-                item = _head;
-                _head = item.Next;
-                if (_head is null)
-                    _tail = null;
-                item.Next = null;
-                item.IsQueued = false;
-                place = Array.IndexOf(_running, 0);
-                _running[place] = item.Sequence;
-                _idle--;
-                if (_idle == 0 && _threads < _maxThreads && !_stopping)
-                    StartWorker();
+    // A method of its own: the stack of a worker that waits for work keeps nothing of a finished item, and through it a plugin, alive.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private bool RunNext()
+    {
+        WorkItem item;
+        int place;
+        lock (_lock)
+        {
+            if (_head is null)
+                return !_stopping;
+            item = _head;
+            _head = item.Next;
+            if (_head is null)
+                _tail = null;
+            item.Next = null;
+            item.IsQueued = false;
+            place = Array.IndexOf(_running, 0);
+            _running[place] = item.Sequence;
+            _idle--;
+            if (_idle == 0 && _threads < _maxThreads && !_stopping)
+                StartWorker();
+        }
+
+        item.Run();
+        lock (_lock)
+            _running[place] = 0;
+        _flushers.WakeAll();
+        lock (_lock)
+        {
+            if (_idle >= 2)
+            {
+                _threads--;
+                return false;
             }
 
-            item.Run();
-
-            // Not even this thread's stack keeps a finished item, and through it a plugin, alive.
-            item = null!;
-            lock (_lock)
-                _running[place] = 0;
-            _flushers.WakeAll();
-            lock (_lock)
-            {
-                if (_idle >= 2)
-                {
-                    _threads--;
-                    return;
-                }
-
-                _idle++;
-            }
+            _idle++;
+            return true;
         }
     }
 

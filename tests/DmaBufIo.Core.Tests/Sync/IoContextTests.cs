@@ -49,6 +49,38 @@ public sealed class IoContextTests
     }
 
     [Fact]
+    public void T14_an_owner_that_waits_for_a_visit_comes_in_before_the_next_one()
+    {
+        for (int round = 0; round < 50; round++)
+        {
+            using var context = new IoContext("visited");
+            using var end = new ManualResetEventSlim();
+            int batches = 0;
+            Actor owner = null!;
+            Actor first = Actor.Start("first", () => context.Visit(() =>
+            {
+                owner = Actor.Start("owner", () =>
+                {
+                    context.Enter();
+                    batches++;
+                    context.Leave();
+                });
+                end.Wait(TestContext.Current.CancellationToken);
+            }));
+            Actor.Until(() => Volatile.Read(ref owner) is not null, "the visit began");
+            owner.UntilItWaitsFor("visitor of context visited");
+            int seen = -1;
+            Actor second = Actor.Start("second", () => context.Visit(() => seen = batches));
+            second.UntilItWaitsFor("visit of context visited");
+            end.Set();
+            first.Join();
+            second.Join();
+            owner.Join();
+            Assert.Equal(1, seen);
+        }
+    }
+
+    [Fact]
     public void T14_a_batch_that_begins_at_the_very_moment_of_a_visit_either_waits_or_is_waited_for()
     {
         const int Rounds = 30_000;
