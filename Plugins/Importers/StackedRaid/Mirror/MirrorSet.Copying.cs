@@ -59,6 +59,9 @@ internal sealed partial class MirrorSet
             if (Array.IndexOf(_needsSync, (byte)1) < 0)
             {
                 Promote();
+
+                // The next crash, and the next member that comes back, are to cost no more than what is written from here on.
+                CleanIntents(keepWanted: true);
                 EndCopying();
                 return false;
             }
