@@ -304,6 +304,7 @@ public struct IovIter
             copied += step;
         }
 
+        Diagnostics.Counters.BytesCopied.Add(copied);
         return Errno.Ok;
     }
 
@@ -326,6 +327,7 @@ public struct IovIter
             copied += step;
         }
 
+        Diagnostics.Counters.BytesCopied.Add(copied);
         return Errno.Ok;
     }
 
