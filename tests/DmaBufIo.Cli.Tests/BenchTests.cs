@@ -38,6 +38,19 @@ public sealed class BenchTests
         Assert.Equal(3, report.GetProperty("maps").GetInt64());
     }
 
+    [Theory]
+    [InlineData("raid0:64K(null:16M,null:16M)", "4K", 1)]
+    [InlineData("raid0:64K(null:16M,null:16M)", "128K", 2)]
+    [InlineData("linear(raid0:32K(null:16M,null:16M),null:16M)", "32K", 1.5)]
+    public async Task Requests_to_a_set_tell_what_each_of_their_children_costs(string device, string block, double children)
+    {
+        JsonElement report = await MeasureAsync("--device", device, "--block", block, "--rw", "read", "--requests", children == 1.5 ? "1536" : "1000");
+        double parts = report.GetProperty("parts").GetInt64();
+        long requests = report.GetProperty("requests").GetInt64();
+        Assert.Equal(children == 1.5 ? (1024 * 2) + 512 : requests * children, parts); // two levels in the first 32 MiB, one in the last 16
+        Assert.Equal(report.GetProperty("seconds").GetDouble() * 1e9 / parts, report.GetProperty("nsPerPart").GetDouble(), 3);
+    }
+
     [Fact]
     public async Task Writes_one_after_the_other_write_every_block_once()
     {

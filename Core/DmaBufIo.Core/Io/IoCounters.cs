@@ -17,4 +17,7 @@ public sealed class IoCounters
 
     /// <summary>Requests that were sent back before their first child and issued again: map killed, no tag, no bio (T16, R4).</summary>
     public long Reissued { get; set; }
+
+    /// <summary>Parts that devices over others have given to their members, on every level: 0 for requests to a device that stands on none.</summary>
+    public long Parts { get; set; }
 }

@@ -209,6 +209,7 @@ internal sealed class BenchJob : IDisposable
             Invalidations = after.Moves.Moves - before.Moves.Moves,
             InvalidationsUnderLoad = after.Moves.UnderLoad - before.Moves.UnderLoad,
             Reissued = _lanes.Sum(static l => l.Reissued),
+            Parts = _lanes.Sum(static l => l.Parts),
             IommuFaults = _iommu.Faults,
             StaleAccesses = _iommu.StaleAccesses,
             IommuPerRequest = IommuPerRequest.Between(before.Iommu, after.Iommu, requests),

@@ -35,6 +35,7 @@ internal sealed class BenchLane : IDisposable
     private long _left;
     private ulong _seed;
     private long _reissuedBefore;
+    private long _partsBefore;
     private long _mapsBefore;
 
     /// <summary>Opens the lane's ring and registers the buffer.</summary>
@@ -104,6 +105,8 @@ internal sealed class BenchLane : IDisposable
     /// <summary>Requests issued again in the measurement.</summary>
     internal long Reissued => _ring.Counters.Reissued - _reissuedBefore;
 
+    internal long Parts => _ring.Counters.Parts - _partsBefore;
+
     /// <summary>Maps made for the registration in the measurement.</summary>
     internal long Maps => (_token?.MapsMade ?? 0) - _mapsBefore;
 
@@ -126,6 +129,7 @@ internal sealed class BenchLane : IDisposable
         Requests = 0;
         FirstCompletion = 0;
         _reissuedBefore = _ring.Counters.Reissued;
+        _partsBefore = _ring.Counters.Parts;
         _mapsBefore = _token?.MapsMade ?? 0;
     }
 

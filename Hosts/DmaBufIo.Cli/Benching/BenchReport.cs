@@ -44,6 +44,12 @@ internal sealed record BenchReport
 
     public long Reissued { get; init; }
 
+    /// <summary>Requests to the members of sets, on every level; 0 on a device that stands on none.</summary>
+    public long Parts { get; init; }
+
+    /// <summary>Nanoseconds of a thread per part, everything above and below included; 0 without parts.</summary>
+    public double NsPerPart => Parts == 0 ? 0 : Seconds * 1e9 * Settings.Threads / Parts;
+
     public long IommuFaults { get; init; }
 
     public long StaleAccesses { get; init; }

@@ -35,6 +35,8 @@ internal static class BenchText
             CommandOutput.Data($"label         {label}");
         CommandOutput.Data($"requests      {report.Requests} in {report.Seconds:0.000} s{(report.Interrupted ? ", interrupted" : "")}");
         CommandOutput.Data($"IOPS          {Count(report.Iops)}  ({(report.Iops > 0 ? 1e9 / report.Iops : 0):0.0} ns per request)");
+        if (report.Parts != 0)
+            CommandOutput.Data($"children      {(double)report.Parts / report.Requests:0.##} per request, {report.NsPerPart:0.0} ns per child");
         CommandOutput.Data($"bandwidth     {report.BytesPerSecond / 1e6:0.0} MB/s");
         CommandOutput.Data($"latency       min {Time(latency.Min)}, mean {Time(latency.Mean)}, max {Time(latency.Max)}");
         CommandOutput.Data(

@@ -11,6 +11,7 @@ internal sealed class MemberQueue : IDisposable
 {
     private readonly BlockQueue _queue;
     private readonly BioHandle[] _waiting;
+    private readonly IoCounters _counters;
     private int _count;
     private int _left;
 
@@ -25,6 +26,7 @@ internal sealed class MemberQueue : IDisposable
         Member = member;
         Device = device;
         _queue = device.OpenQueue(context, parts, depth);
+        _counters = context.Counters;
         _waiting = new BioHandle[parts.Capacity];
     }
 
@@ -73,6 +75,7 @@ internal sealed class MemberQueue : IDisposable
         if (_count != 0 || _queue.Submit(new ReadOnlySpan<BioHandle>(in part)) == 0)
             return false;
         InFlight++;
+        _counters.Parts++;
         return true;
     }
 
@@ -84,6 +87,7 @@ internal sealed class MemberQueue : IDisposable
         {
             int taken = _queue.Submit(_waiting.AsSpan(0, _count));
             _count -= taken;
+            _counters.Parts += taken;
             if (_count != 0)
                 _waiting.AsSpan(taken, _count).CopyTo(_waiting);
         }
