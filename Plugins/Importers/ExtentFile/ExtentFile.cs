@@ -10,13 +10,14 @@ namespace DmaBufIo.Importers.ExtentFile;
 /// <summary>An open file of a volume. It attaches no buffer itself: on one device it forwards the token operation, over several there is one composite map.</summary>
 internal sealed class ExtentFile : IoFile
 {
-    private readonly IReadOnlyList<BlockDevice> _devices;
+    private readonly BlockDevice[] _devices;
     private readonly ExtentEntry _entry;
 
     internal ExtentFile(IReadOnlyList<BlockDevice> devices, ExtentEntry entry, OpenFlags flags)
         : base($"{entry.Name}@{string.Join(",", devices.Select(static d => d.Name))}", flags)
     {
-        _devices = devices;
+        _devices = [.. devices];
+        BlockSize = devices.Max(static d => d.Limits.LogicalBlockSize);
         _entry = entry;
     }
 
@@ -24,10 +25,22 @@ internal sealed class ExtentFile : IoFile
     public override long Size => _entry.Size;
 
     /// <inheritdoc/>
-    public override int BlockSize => _devices.Max(static d => d.Limits.LogicalBlockSize);
+    public override int BlockSize { get; }
 
     /// <inheritdoc/>
-    public override bool IsRemoved => _devices.Any(static d => d.IsRemoved);
+    public override bool IsRemoved
+    {
+        get
+        {
+            foreach (BlockDevice device in _devices)
+            {
+                if (device.IsRemoved)
+                    return true;
+            }
+
+            return false;
+        }
+    }
 
     /// <inheritdoc/>
     public override FileQueue OpenQueue(IoContext context, BioPool bios, int depth)
@@ -49,7 +62,7 @@ internal sealed class ExtentFile : IoFile
     }
 
     /// <inheritdoc/>
-    protected override TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) => _devices.Count == 1
+    protected override TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) => _devices.Length == 1
         ? _devices[0].CreateToken(buffer, direction)
         : new CompositeTokenDriver(buffer, direction, Name, [.. _devices.Select(static d => new CompositeMember(d.Name, d.CreateToken))]);
 }

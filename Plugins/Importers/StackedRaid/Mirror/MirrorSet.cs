@@ -76,7 +76,19 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
     public override bool IsReadOnly => _readOnly;
 
     /// <inheritdoc/>
-    public override bool IsRemoved => Array.TrueForAll(Copies, static m => m.State == MemberState.Missing || m.Device.IsRemoved);
+    public override bool IsRemoved
+    {
+        get
+        {
+            foreach (MirrorMember member in Copies)
+            {
+                if (member.State != MemberState.Missing && !member.Device.IsRemoved)
+                    return false;
+            }
+
+            return true;
+        }
+    }
 
     /// <inheritdoc/>
     public override string Description => $"raid1 over {string.Join(", ", Copies.Select(static m => $"{m.Device.Name} ({m.State})"))}";

@@ -44,10 +44,34 @@ internal sealed class StripedDevice : BlockDevice
     public override QueueLimits Limits { get; }
 
     /// <inheritdoc/>
-    public override bool IsReadOnly => Array.Exists(_members, static m => m.IsReadOnly);
+    public override bool IsReadOnly
+    {
+        get
+        {
+            foreach (BlockDevice member in _members)
+            {
+                if (member.IsReadOnly)
+                    return true;
+            }
+
+            return false;
+        }
+    }
 
     /// <inheritdoc/>
-    public override bool IsRemoved => Array.Exists(_members, static m => m.IsRemoved);
+    public override bool IsRemoved
+    {
+        get
+        {
+            foreach (BlockDevice member in _members)
+            {
+                if (member.IsRemoved)
+                    return true;
+            }
+
+            return false;
+        }
+    }
 
     /// <inheritdoc/>
     public override string Description => $"{_kind} over {string.Join(", ", _members.Select(static m => m.Name))}";
