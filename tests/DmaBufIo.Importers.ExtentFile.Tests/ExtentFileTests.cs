@@ -37,6 +37,7 @@ public sealed class ExtentFileTests : IDisposable
         const int Room = ((Size + 511) / 512) * 512;
         IoFile other = Open("other", disks, 64 << 10);
         IoFile file = Open("data", disks, Size);
+        IoFile after = Open("after", disks, 64 << 10);
         Assert.Equal(Size, file.Size);
         byte[] model = new byte[Room];
         var random = new Random(devices);
@@ -47,6 +48,8 @@ public sealed class ExtentFileTests : IDisposable
             random.NextBytes(exporter.Region.Span(0, 64 << 10));
             byte[] others = exporter.Region.Span(0, 64 << 10).ToArray();
             Assert.Equal(new RingCompletion(1, Errno.Ok, 64 << 10), Do(ring, () => ring.TryWriteFixed(other, 0, 0, 64 << 10, 0, 1)));
+            ring.RegisterBuffer(2, new BufferRegistration { Buffer = exporter.Buffer, File = after });
+            Assert.Equal(new RingCompletion(1, Errno.Ok, 64 << 10), Do(ring, () => ring.TryWriteFixed(after, 2, 0, 64 << 10, 0, 1)));
             ring.RegisterBuffer(1, new BufferRegistration { Buffer = exporter.Buffer, File = file });
             for (int i = 0; i < 300; i++)
             {
@@ -71,6 +74,9 @@ public sealed class ExtentFileTests : IDisposable
             Assert.Equal(new RingCompletion(1, Errno.Ok, 0), Do(ring, () => ring.TryFlush(file, 1)));
             Assert.Equal(new RingCompletion(1, Errno.Ok, 64 << 10), Do(ring, () => ring.TryReadFixed(other, 0, 0, 64 << 10, 0, 1)));
             Assert.True(exporter.Region.Span(0, 64 << 10).SequenceEqual(others));
+            exporter.Region.Span(0, 64 << 10).Clear();
+            Assert.Equal(new RingCompletion(1, Errno.Ok, 64 << 10), Do(ring, () => ring.TryReadFixed(after, 2, 0, 64 << 10, 0, 1)));
+            Assert.True(exporter.Region.Span(0, 64 << 10).SequenceEqual(others));
 
             // The end, as on a device: short reads and writes, nothing beyond.
             long end = (Size + 4095) & -4096;
@@ -78,7 +84,7 @@ public sealed class ExtentFileTests : IDisposable
             Assert.Equal(new RingCompletion(1, Errno.Ok, 0), Do(ring, () => ring.TryReadFixed(file, 1, 0, 4096, end, 1)));
             Assert.Equal(Errno.ENOSPC, Do(ring, () => ring.TryWriteFixed(file, 1, 0, 4096, end, 1)).Status);
             Assert.Equal(Errno.EINVAL, Do(ring, () => ring.TryReadFixed(file, 1, 0, 100, 0, 1)).Status);
-            RemovedBuffer[] removed = [ring.RemoveBuffer(0), ring.RemoveBuffer(1)];
+            RemovedBuffer[] removed = [ring.RemoveBuffer(0), ring.RemoveBuffer(1), ring.RemoveBuffer(2)];
             ring.Dispose();
             Assert.All(removed, r => Assert.Equal(Errno.Ok, r.WaitReleased(Token)));
         }
@@ -86,6 +92,7 @@ public sealed class ExtentFileTests : IDisposable
         exporter.Buffer.Put();
         file.Put();
         other.Put();
+        after.Put();
     }
 
     [Fact]

@@ -45,6 +45,68 @@ public sealed class MirrorRuleTests
     }
 
     [Fact]
+    public void Nor_while_the_record_is_on_its_way_to_the_last_of_them()
+    {
+        using var rig = new PuppetRig(2);
+        using MirrorSet set = rig.Mirror();
+        using var ring = new SetRing(set, 1 << 20, 8);
+        int written = 0;
+        rig.Members[0].OnSubmit = bio => written += bio.Operation == BioOperation.Write && bio.Sector << 9 < set.Capacity ? 1 : 0;
+        rig.Members[1].OnSubmit = bio => rig.Members[1].Hold |= bio.Operation == BioOperation.Write && bio.Sector << 9 >= set.Capacity;
+        Assert.True(ring.Ring.TryWriteFixed(ring.File, 0, 0, 4096, 3 * Region, 1));
+        ring.Ring.Submit(Token);
+        while (rig.Members[1].Held == 0)
+            Thread.Yield();
+        var completions = new RingCompletion[1];
+        for (int i = 0; i < 3; i++)
+            Assert.Equal(0, ring.Ring.Reap(completions));
+        Assert.Equal(0, written);
+        rig.Members[1].OnSubmit = null;
+        rig.Members[1].Hold = false;
+        rig.Members[1].Finish();
+        Assert.Equal(1, ring.Ring.Reap(completions, 1, Token));
+        Assert.Equal((Errno.Ok, 1), (completions[0].Status, written));
+    }
+
+    [Fact]
+    public void Copying_waits_for_writes_to_its_range_that_had_begun()
+    {
+        using var rig = new PuppetRig(2);
+        using MirrorSet set = rig.Mirror();
+        using var ring = new SetRing(set, 1 << 20, 8);
+        set.Fail(1);
+        Assert.Equal(Errno.Ok, ring.Write(0, 4096, 2 * Region).Status);
+        Assert.Equal(Errno.Ok, ring.Write(0, 4096, 6 * Region).Status);
+        PuppetBlockDevice source = rig.Members[0];
+        source.OnSubmit = bio => source.Hold |= bio.Operation == BioOperation.Read && bio.Sector << 9 == 2 * Region;
+        set.Replace(1, rig.Members[1]);
+        while (source.Held == 0)
+            Thread.Yield();
+
+        // The copying stands in region 2; a write to region 6 begins, and stays on its way.
+        Assert.True(ring.Ring.TryWriteFixed(ring.File, 0, 0, 4096, 6 * Region, 1));
+        ring.Ring.Submit(Token);
+        Assert.Equal(2, source.Held);
+        int early = 0;
+        bool reached = false;
+        source.OnSubmit = bio =>
+        {
+            bool isCopying = bio.Operation == BioOperation.Read && bio.Sector << 9 == 6 * Region;
+            Volatile.Write(ref reached, reached || isCopying);
+            early += isCopying && source.Held != 0 ? 1 : 0;
+        };
+        source.Hold = false;
+        source.Finish(1);
+        for (int i = 0; i < 300 && !Volatile.Read(ref reached); i++)
+            Thread.Yield(); // nothing depends on it but how surely a copying that does not wait is caught
+        source.Finish();
+        Assert.Equal(1, ring.Ring.Reap(new RingCompletion[1], 1, Token));
+        Assert.Equal(Errno.Ok, set.WaitInSync(Token));
+        Assert.Equal((0, true), (early, reached));
+        Assert.True(source.Store[..(int)set.Capacity].SequenceEqual(rig.Members[1].Store[..(int)set.Capacity]));
+    }
+
+    [Fact]
     public void A_write_that_failed_on_a_member_ends_when_the_others_superblocks_say_so()
     {
         using var rig = new PuppetRig(3);

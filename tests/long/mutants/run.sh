@@ -95,6 +95,13 @@ for file in $(for id in "${chosen[@]}"; do cat "$work/mutant/$id/file"; done | s
         -p:SkipCompilerExecution=true -p:ProvideCommandLineArgs=true -p:IntermediateOutputPath="$work/obj.$(key_of "$project")/" \
         -p:CustomAfterMicrosoftCommonTargets="$here/commandline.targets" -p:CommandLineFile="$line.all" || exit 2
 
+    # The folder for intermediate files holds for the referenced projects too: their assemblies are where the build of the tests has put them.
+    while read -r reference; do
+        name=${reference##*/}
+        real=$(find "$root/Core" "$root/Plugins" -path "*/${name%.dll}/bin/$configuration/*/$name" | head -n 1)
+        sed -i "s|^/reference:$reference\$|/reference:$real|" "$line.all"
+    done < <(sed -n "s|^/reference:\($work/obj.*\.dll\)\$|\1|p" "$line.all")
+
     # Generators are needed, style is not; a mutant may leave a variable unused.
     grep -v -E '^/(doc|out|refout|analyzerconfig|errorlog|embed|sourcelink|warnaserror|pdb)' "$line.all" \
         | grep -v -E '^/analyzer:.*(NetAnalyzers|CodeStyle)' > "$line"
