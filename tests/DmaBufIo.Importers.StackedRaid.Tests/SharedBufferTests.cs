@@ -64,6 +64,33 @@ public sealed class SharedBufferTests
     }
 
     [Fact]
+    public void I5_a_file_on_one_set_carries_the_sets_map_and_all_copies_get_what_is_written()
+    {
+        SetRig.With(static rig =>
+        {
+            BlockDevice[] disks = rig.Disks(2, DiskSize);
+            var mirror = (Mirror.MirrorSet)rig.Set(new Mirror.Raid1Factory(), null, disks);
+            Assert.Equal(Errno.Ok, mirror.WaitInSync(Token));
+            IoFile file = new ExtentFileFactory().Open(
+                SetRig.Expression("extent", "data", 1) with { Options = new Dictionary<string, DeviceOption> { ["size"] = new("256K", 0, 0) } }, [mirror], OpenFlags.Direct);
+            MovingExporter exporter = MovingExporter.Create("shared", BufferSize);
+            using (var ring = new Ring(new RingOptions { Name = "shared", Entries = 16 }))
+            {
+                Register(ring, [file], exporter);
+                long[] before = [rig.BytesWritten(0), rig.BytesWritten(1)];
+                Assert.True(ring.TryWriteFixed(file, 0, 0, BufferSize, 0, 1));
+                Assert.Equal(new RingCompletion(1, Errno.Ok, BufferSize), One(ring));
+                for (int i = 0; i < 2; i++)
+                    Assert.True(rig.BytesWritten(i) - before[i] >= BufferSize, $"copy {i} got {rig.BytesWritten(i) - before[i]} bytes");
+                Assert.All(mirror.Members, static m => Assert.Equal("InSync", m.State));
+                Release(ring, 1);
+            }
+
+            Close([file], exporter);
+        });
+    }
+
+    [Fact]
     public void T17_an_invalidation_kills_the_maps_of_all_files_before_it_waits_for_any_of_them()
     {
         using var rig = new PuppetRig(2);

@@ -141,7 +141,9 @@ public sealed class ExtentFileQueue : FileQueue
     private Errno Issue(BioOperation operation, ref IoRequest request, ref IovIter iter)
     {
         DmaMap? map = iter.Map;
-        var composite = map as CompositeMap;
+
+        // On one device the map is the device's, whatever it stands on.
+        CompositeMap? composite = _queues.Length == 1 ? null : map as CompositeMap;
         long largest = map is null ? _limits.MaxBytes : _limits.MaxBytesFor(map.SmallestSegment);
         bool issued = false;
         while (iter.Count > 0)
