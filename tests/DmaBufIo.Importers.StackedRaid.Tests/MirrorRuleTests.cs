@@ -131,6 +131,75 @@ public sealed class MirrorRuleTests
     }
 
     [Fact]
+    public void Nor_does_a_later_write_that_goes_to_the_others_only()
+    {
+        using var rig = new PuppetRig(2);
+        using MirrorSet set = rig.Mirror();
+        using var ring = new SetRing(set, 1 << 20, 8);
+        Assert.Equal(Errno.Ok, ring.Write(0, 4096, 0).Status);
+        rig.Members[1].OnSubmit = bio => rig.Members[1].Hold |= bio.Operation == BioOperation.Write && bio.Sector << 9 >= set.Capacity;
+        rig.Members[0].FailWith = Errno.EIO;
+        for (int i = 0; i < 2; i++)
+        {
+            Assert.True(ring.Ring.TryWriteFixed(ring.File, 0, 0, 4096, i * 4096, (ulong)i));
+            ring.Ring.Submit(Token);
+            while (rig.Members[1].Held == 0)
+                ring.Ring.Reap([]);
+            rig.Members[1].Hold = false; // the superblock stays where it is, data goes on
+        }
+
+        var completions = new RingCompletion[2];
+        for (int i = 0; i < 3; i++)
+            Assert.Equal(0, ring.Ring.Reap(completions));
+        rig.Members[1].OnSubmit = null;
+        rig.Members[1].Finish();
+        for (int left = 2; left > 0;)
+        {
+            int count = ring.Ring.Reap(completions, 1, Token);
+            Assert.All(completions[..count], static c => Assert.Equal(Errno.Ok, c.Status));
+            left -= count;
+        }
+
+        Assert.Equal(MemberState.Missing, PuppetRig.NewestSuperblock(rig.Members[1]).States[0]);
+    }
+
+    [Fact]
+    public void While_nobody_can_be_told_of_a_failure_writes_fail_and_none_is_forgotten()
+    {
+        using var rig = new PuppetRig(2);
+        using MirrorSet set = rig.Mirror();
+        using var ring = new SetRing(set, 1 << 20, 8);
+        Assert.Equal(Errno.Ok, ring.Write(0, 4096, 0).Status);
+
+        // The first member fails; the second cannot be told, and has a part of the write still on its way when that is clear.
+        PuppetBlockDevice other = rig.Members[1];
+        other.OnSubmit = bio =>
+        {
+            bool isMetadata = bio.Sector << 9 >= set.Capacity;
+            other.Hold = !isMetadata;
+            other.FailWith = isMetadata ? Errno.EIO : Errno.Ok;
+        };
+        rig.Members[0].FailWith = Errno.EIO;
+        Assert.True(ring.Ring.TryWriteFixed(ring.File, 0, 0, 4096, 0, 1));
+        ring.Ring.Submit(Token);
+        while (set.Members[0].State != "Missing")
+            ring.Ring.Reap([]);
+        set.Fail(0); // comes after what the worker does
+        other.FailWith = Errno.Ok;
+        other.Finish();
+        var completions = new RingCompletion[1];
+        Assert.Equal(1, ring.Ring.Reap(completions, 1, Token));
+        Assert.Equal(Errno.EIO, completions[0].Status);
+
+        // As soon as it can be told, writes are good again.
+        other.OnSubmit = null;
+        other.Hold = false;
+        set.Fail(0);
+        Assert.Equal(Errno.Ok, ring.Write(0, 4096, 0).Status);
+        Assert.Equal(MemberState.Missing, PuppetRig.NewestSuperblock(other).States[0]);
+    }
+
+    [Fact]
     public void A_write_is_not_acknowledged_while_the_failure_of_a_member_cannot_be_recorded()
     {
         using var rig = new PuppetRig(2);

@@ -21,6 +21,12 @@ internal sealed class MirrorMember(BlockDevice device, Guid id, MemberState stat
     /// <summary>Where its metadata lie, in bytes.</summary>
     internal long Tail { get; } = MetadataLayout.TailOf(device.Capacity);
 
+    /// <summary>True while it is taken in: queues do not all write to it yet, so nothing is copied to it. Control held.</summary>
+    internal bool IsJoining { get; set; }
+
+    /// <summary>True when it lacks more than the record of intents says. Control held.</summary>
+    internal bool LacksEverything { get; set; }
+
     /// <summary>How it stands. Changed with the set's control lock held; read by anybody.</summary>
     internal MemberState State
     {

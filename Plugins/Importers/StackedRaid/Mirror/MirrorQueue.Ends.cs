@@ -10,7 +10,8 @@ internal sealed partial class MirrorQueue
     // Resets that a part survives; a member that is reset more often while it is asked has failed.
     private const int MostTries = 16;
 
-    private uint _settled; // members whose failure the set has recorded
+    private uint _settled;    // members whose failure the set has recorded
+    private uint _unrecorded; // members that were dropped, and nobody could be told
 
     void IBioOwner.BioEnded(BioHandle bio) => ((IBioOwner)this).BiosEnded(new ReadOnlySpan<BioHandle>(in bio));
 
@@ -62,9 +63,14 @@ internal sealed partial class MirrorQueue
         _parts.Release(part);
         if (parent.Status == Errno.Ok)
             parent.Status = status;
-        parent.Failed |= 1U << member;
+
+        // On a device that was replaced meanwhile it does not matter: the region is in the record, and the new one gets it by copying.
+        if (ReferenceEquals(_current[member], queue))
+            parent.Failed |= 1U << member;
         if (isCurrent && (_states[member] != MemberState.InSync || HasAnother(member)))
             DropHere(member);
+        else
+            parent.IsLost |= isCurrent; // the last member is kept: what only a member holds that is out of step is lost
         if (!isRead)
             return false;
         int other = ChooseReader(bio, parent.Tried);
@@ -85,6 +91,10 @@ internal sealed partial class MirrorQueue
         {
             End(bio, parent.Status == Errno.Ok ? Errno.EIO : parent.Status);
         }
+        else if (parent.IsLost || _unrecorded != 0)
+        {
+            EndUnrecorded(bio);
+        }
         else if ((parent.Failed & ~_settled) != 0)
         {
             // After a crash the member that lacks it must not be taken for one that has it.
@@ -94,6 +104,16 @@ internal sealed partial class MirrorQueue
         {
             End(bio, Errno.Ok);
         }
+    }
+
+    // After a crash a member that was dropped would be taken for one that is in step, and what only the others have would be lost: nothing is acknowledged until somebody could be
+    // told. The worker tries again.
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
+    private void EndUnrecorded(BioHandle bio)
+    {
+        End(bio, Errno.EIO);
+        if (_unrecorded != 0)
+            _set.ReportFailure(_set.Copies[System.Numerics.BitOperations.TrailingZeroCount(_unrecorded)]);
     }
 
     private void End(BioHandle bio, Errno status)

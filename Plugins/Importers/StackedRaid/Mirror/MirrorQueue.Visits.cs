@@ -27,6 +27,7 @@ internal sealed partial class MirrorQueue
         Enlist(queue);
         _states[queue.Member] = MemberState.Rebuilding;
         _settled &= ~(1U << queue.Member);
+        _unrecorded &= ~(1U << queue.Member);
     }
 
     /// <summary>Members that got what they lacked are read from now on.</summary>
@@ -40,6 +41,9 @@ internal sealed partial class MirrorQueue
         }
     }
 
+    /// <summary>The set drops a member: nothing is read from it any more, by any queue, before the first write without it is acknowledged.</summary>
+    internal void Leave(int member) => _states[member] = MemberState.Missing;
+
     /// <summary>The set has seen to a failure: writes that wait for that end.</summary>
     /// <param name="member">Who failed.</param>
     /// <param name="isDropped">False: it is the last one and was kept.</param>
@@ -50,8 +54,13 @@ internal sealed partial class MirrorQueue
         if (isDropped)
         {
             _states[member] = MemberState.Missing;
+            _unrecorded |= bit;
             if (isRecorded)
-                _settled |= bit;
+            {
+                // Superblocks tell of all members.
+                _settled |= _unrecorded;
+                _unrecorded = 0;
+            }
         }
         else
         {
@@ -61,9 +70,12 @@ internal sealed partial class MirrorQueue
         for (int i = 0; i < _parents.Length; i++)
         {
             ref Parent parent = ref _parents[i];
-            if (!parent.IsHeld || (parent.Failed & bit) == 0)
+            if ((parent.Failed & bit) == 0)
                 continue;
-            if (!isDropped || !isRecorded)
+            parent.IsLost |= !isDropped || !isRecorded;
+            if (!parent.IsHeld)
+                continue; // it has parts under way
+            if (parent.IsLost)
                 End(new BioHandle(i), Errno.EIO);
             else if ((parent.Failed & ~_settled) == 0)
                 End(new BioHandle(i), Errno.Ok);

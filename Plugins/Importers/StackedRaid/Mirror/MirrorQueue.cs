@@ -41,6 +41,13 @@ internal sealed partial class MirrorQueue : BlockQueue, IBioOwner
         _parents = new Parent[bios.Capacity];
         _states = [.. members.Select(static m => m.State)];
         _current = new MemberQueue?[members.Length];
+        uint missing = 0;
+        for (int i = 0; i < members.Length; i++)
+            missing |= members[i].State == MemberState.Missing ? 1U << i : 0;
+        if (set.IsRecorded)
+            _settled = missing;
+        else
+            _unrecorded = missing;
         _parts = new BioPool(Math.Clamp(Math.Max(depth, 1) * members.Length, 2 * members.Length, LargestPool));
         _owner = _parts.AddOwner(this);
         try
@@ -153,7 +160,7 @@ internal sealed partial class MirrorQueue : BlockQueue, IBioOwner
     [HotPath]
     private bool TryStartAll(BioHandle bio)
     {
-        uint targets = Targets(bio, out uint gone);
+        uint targets = Targets(bio, out uint gone, out uint failed);
         if (targets == 0)
         {
             _bios.End(bio, Errno.EIO);
@@ -178,24 +185,26 @@ internal sealed partial class MirrorQueue : BlockQueue, IBioOwner
             count++;
         }
 
-        _parents[bio.Index] = new Parent { Pending = count, Failed = gone };
+        _parents[bio.Index] = new Parent { Pending = count, Failed = gone | failed };
         return true;
     }
 
     /// <summary>The members that a write or a flush goes to.</summary>
     /// <param name="bio">The bio.</param>
     /// <param name="gone">Members that were there, but not any more when the map was made: they have failed.</param>
+    /// <param name="failed">Members that have failed, and whose superblocks' successors do not say so yet: nothing is acknowledged without them before.</param>
     [HotPath]
-    private uint Targets(BioHandle bio, out uint gone)
+    private uint Targets(BioHandle bio, out uint gone, out uint failed)
     {
         var map = _bios.MapOf(bio) as CompositeMap;
         uint targets = 0;
         gone = 0;
+        failed = 0;
         for (int i = 0; i < _states.Length; i++)
         {
             if (_states[i] == MemberState.Missing)
-                continue;
-            if (map is not null && map[i] is null)
+                failed |= (1U << i) & ~_settled;
+            else if (map is not null && map[i] is null)
                 gone |= 1U << i;
             else
                 targets |= 1U << i;
@@ -340,6 +349,9 @@ internal sealed partial class MirrorQueue : BlockQueue, IBioOwner
 
         /// <summary>A member that holds everything has it.</summary>
         internal bool IsGood;
+
+        /// <summary>What it failed on was not recorded, or is the last member: it must not be acknowledged.</summary>
+        internal bool IsLost;
 
         /// <summary>All parts have ended; it waits until the set has recorded who failed.</summary>
         internal bool IsHeld;

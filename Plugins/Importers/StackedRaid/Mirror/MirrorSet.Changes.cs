@@ -9,6 +9,10 @@ namespace DmaBufIo.Importers.StackedRaid.Mirror;
 internal sealed partial class MirrorSet
 {
     private readonly MirrorMember?[] _failing; // reported by queues and tokens, not seen to yet
+    private bool _isRecorded = true;           // the superblocks of those that are there say who is missing. Guarded by control
+
+    /// <summary>The members' superblocks say who is missing. Control held.</summary>
+    internal bool IsRecorded => _isRecorded;
 
     /// <summary>A member failed: the worker drops it. Does not sleep; callable on the request path and with a reservation lock held.</summary>
     internal void ReportFailure(MirrorMember member)
@@ -51,18 +55,41 @@ internal sealed partial class MirrorSet
         {
             if (!ReferenceEquals(_members[member], joining) || joining.State != MemberState.Rebuilding)
                 throw Refused(Errno.EIO, joining, "it failed while it was being taken in", "See what the device itself says");
-            foreach (MirrorQueue queue in Queues())
-            {
-                MemberQueue opened = queue.OpenMember(member, device);
-                queue.Context.Visit(() => queue.Install(opened));
-            }
+            InstallEverywhere(member, device);
 
+            // A copying that was under way has passed the new member by, and writes have until now.
+            joining.IsJoining = false;
+            NoteLacks(joining);
+            WriteIntents();
             BeginCopying();
         }
     }
 
+    /// <summary>On all queues or on none: a member that gets the writes of some only would be taken for one that has them all.</summary>
+    private void InstallEverywhere(int member, BlockDevice device)
+    {
+        var opened = new List<(MirrorQueue Queue, MemberQueue Member)>();
+        try
+        {
+            foreach (MirrorQueue queue in Queues())
+                opened.Add((queue, queue.OpenMember(member, device)));
+        }
+        catch
+        {
+            foreach ((_, MemberQueue queue) in opened)
+                queue.Dispose();
+            Drop(member);
+            throw;
+        }
+
+        foreach ((MirrorQueue queue, MemberQueue joins) in opened)
+            queue.Context.Visit(() => queue.Install(joins));
+    }
+
     private MirrorMember Join(int index, BlockDevice device)
     {
+        // Writes may be waiting for what was reported.
+        SeeToFailures();
         MirrorMember old = MemberAt(index);
         if (old.State != MemberState.Missing)
             throw Refused(Errno.EBUSY, old, "it is not lost", "Drop it first");
@@ -83,15 +110,21 @@ internal sealed partial class MirrorSet
         MirrorMember[] members = [.. _members];
         members[index] = joining;
         Volatile.Write(ref _members, members);
-        Volatile.Write(ref _failing[index], null);
-        if (!returns)
-            Array.Fill(_needsSync, (byte)1);
-        for (int i = 0; i < _dirty.Length; i++)
-            _needsSync[i] |= _dirty[i];
+        joining.LacksEverything = !returns;
+        joining.IsJoining = true;
+        NoteLacks(joining);
         if (WriteIntents() && WriteSuperblocks() && joining.State == MemberState.Rebuilding)
             return joining;
         joining.State = MemberState.Missing;
         throw Refused(Errno.EIO, joining, "the metadata could not be written", "See what the devices themselves say");
+    }
+
+    private void NoteLacks(MirrorMember joining)
+    {
+        if (joining.LacksEverything)
+            Array.Fill(_needsSync, (byte)1);
+        for (int i = 0; i < _dirty.Length; i++)
+            _needsSync[i] |= _dirty[i];
     }
 
     /// <summary>Drops what was reported. Control held.</summary>
@@ -116,13 +149,14 @@ internal sealed partial class MirrorSet
     /// <summary>Control held.</summary>
     private void Drop(int index)
     {
-        bool recorded = true;
         if (_members[index].State != MemberState.Missing)
         {
             _members[index].State = MemberState.Missing;
-            recorded = _readOnly || WriteSuperblocks();
+            _isRecorded = false;
         }
 
+        VisitAll(q => q.Leave(index));
+        bool recorded = _readOnly || _isRecorded || WriteSuperblocks();
         VisitAll(q => q.Settle(index, isDropped: true, recorded));
         _changed.WakeAll();
     }
@@ -160,7 +194,10 @@ internal sealed partial class MirrorSet
             }
 
             if (!again)
-                return told != 0;
+            {
+                _isRecorded = told != 0;
+                return _isRecorded;
+            }
         }
     }
 
@@ -183,6 +220,7 @@ internal sealed partial class MirrorSet
         if (member.State == MemberState.InSync && !HasAnother(member))
             return false;
         member.State = MemberState.Missing;
+        _isRecorded = false;
 
         // The queues hear of it when the worker comes by.
         Volatile.Write(ref _failing[index], member);

@@ -85,7 +85,7 @@ internal sealed partial class MirrorSet
     /// <summary>Those who got what they lacked hold everything now.</summary>
     private void Promote()
     {
-        MirrorMember[] rebuilt = [.. _members.Where(static m => m.State == MemberState.Rebuilding)];
+        MirrorMember[] rebuilt = [.. _members.Where(static m => m.State == MemberState.Rebuilding && !m.IsJoining)];
         if (rebuilt.Length == 0)
             return;
         foreach (MirrorMember member in rebuilt)
@@ -145,7 +145,7 @@ internal sealed partial class MirrorSet
         for (int i = 0; i < _members.Length; i++)
         {
             MirrorMember member = _members[i];
-            if (i == source || member.State == MemberState.Missing)
+            if (i == source || member.State == MemberState.Missing || member.IsJoining)
                 continue;
 
             // What is the same need not be written: after a crash nearly everything is.

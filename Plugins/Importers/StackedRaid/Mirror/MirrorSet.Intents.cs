@@ -115,8 +115,32 @@ internal sealed partial class MirrorSet
         }
 
         // What was written there must be durable everywhere before the record forgets it.
-        if (any && Array.TrueForAll(_members, m => _store.Flush(m.Device) == Errors.Errno.Ok))
+        if (any && FlushAll())
+        {
             WriteIntents(_dirty);
+            return;
+        }
+
+        for (int i = 0; i < cleaned.Length; i++)
+        {
+            if (cleaned[i] != 0)
+                Volatile.Write(ref _dirty[i], 1);
+        }
+    }
+
+    /// <summary>Members that cannot make durable what they have are dropped. Control held.</summary>
+    private bool FlushAll()
+    {
+        bool all = true;
+        for (int i = 0; i < _members.Length; i++)
+        {
+            if (_members[i].State == MemberState.Missing || _store.Flush(_members[i].Device) == Errors.Errno.Ok)
+                continue;
+            all = false;
+            GiveUp(i);
+        }
+
+        return all;
     }
 
     private bool WriteIntents() => WriteIntents(_dirty);

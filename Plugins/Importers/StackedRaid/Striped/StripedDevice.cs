@@ -26,6 +26,10 @@ internal sealed class StripedDevice : BlockDevice
         QueueLimits limits = members.Skip(1).Aggregate(members[0].Limits, static (all, m) => all.Stack(m.Limits));
         LongestPiece = (int)Math.Min(limits.MaxBytes, layout.LongestPiece);
 
+        // A chunk is a whole number of pieces, or a bio could be cut into more of them than it is as long as.
+        if (layout.LongestPiece != long.MaxValue)
+            LongestPiece = 1 << System.Numerics.BitOperations.Log2((uint)LongestPiece);
+
         // Larger than a member takes at once, so that one request keeps several members busy. One piece more when it begins within a chunk.
         long largest = layout.LongestPiece == long.MaxValue ? LongestPiece : Math.Min((long)LongestPiece * members.Count, (long)LongestPiece * (MostPieces - 2));
         int block = limits.LogicalBlockSize;

@@ -39,7 +39,9 @@ internal sealed class StripedQueue : BlockQueue, IBioOwner
         _parents = new ParentTable(bios);
         int members = device.Members.Count;
         _piecesPerBio = Math.Max(device.PiecesPerBio, device.Members.Count);
-        _piecesPerMember = (device.PiecesPerBio + members - 1) / members;
+
+        // Where a chunk is more than a member takes at once, all pieces of a bio may be one member's.
+        _piecesPerMember = _longest < _layout.LongestPiece ? device.PiecesPerBio : (device.PiecesPerBio + members - 1) / members;
         int parts = Math.Min(LargestPool, Math.Max(depth, 1) * _piecesPerBio);
         _parts = new BioPool(Math.Max(parts, 2 * _piecesPerBio));
         _owner = _parts.AddOwner(this);
