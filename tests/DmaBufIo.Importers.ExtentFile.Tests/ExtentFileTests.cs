@@ -159,7 +159,54 @@ public sealed class ExtentFileTests : IDisposable
         Open("data", disks[..2], 100_000).Put();
         Assert.Equal(Errno.EINVAL, Assert.Throws<DmaBufIoException>(() => Open("data", [disks[1], disks[0]], 100_000)).Errno);
         Assert.Equal(Errno.EINVAL, Assert.Throws<DmaBufIoException>(() => Open("data", [disks[0]], 100_000)).Errno);
-        Assert.Equal(Errno.EINVAL, Assert.Throws<DmaBufIoException>(() => Open("data", [disks[0], disks[2]], 100_000)).Errno);
+        Assert.Equal(Errno.EINVAL, Assert.Throws<DmaBufIoException>(() => Open("more", [disks[0], disks[2]], 100_000)).Errno);
+    }
+
+    [Fact]
+    public void A_volume_whose_map_has_not_reached_all_devices_is_opened_and_mended()
+    {
+        BlockDevice[] disks = Disks(2);
+        byte[] blank = Block(disks[1], ExtentMap.PlaceOf(1), null);
+        Open("data", disks, 100_000).Put();
+        byte[] first = Block(disks[1], ExtentMap.PlaceOf(1), null);
+        Assert.NotNull(ExtentMap.Read(first, out _));
+
+        // A crash while the volume was made: the second device has nothing yet.
+        Block(disks[1], ExtentMap.PlaceOf(1), blank);
+        Assert.Equal(Errno.EINVAL, Assert.Throws<DmaBufIoException>(() => new ExtentFileFactory().Open(Expression("data", null, 2), disks, OpenFlags.Direct)).Errno);
+        Assert.Equal(Errno.EINVAL, Assert.Throws<DmaBufIoException>(() => Open("another", disks, 4096)).Errno);
+        Open("data", disks, 100_000).Put();
+        Assert.Equal(first, Block(disks[1], ExtentMap.PlaceOf(1), null));
+
+        // A crash while a file was added: it has the map before. Nothing of a volume that is in use may be missing.
+        Open("more", disks, 4096).Put();
+        byte[] second = Block(disks[1], ExtentMap.PlaceOf(0), null);
+        Block(disks[1], ExtentMap.PlaceOf(0), blank);
+        Open("more", disks, 4096).Put();
+        Assert.Equal(second, Block(disks[1], ExtentMap.PlaceOf(0), null));
+        Block(disks[1], ExtentMap.PlaceOf(0), blank);
+        Block(disks[1], ExtentMap.PlaceOf(1), blank);
+        Assert.Equal(Errno.EINVAL, Assert.Throws<DmaBufIoException>(() => Open("more", disks, 4096)).Errno);
+    }
+
+    /// <summary>What lies on a device where a map may; first writes it when there is something to write.</summary>
+    private static byte[] Block(BlockDevice disk, long place, byte[]? contents)
+    {
+        MovingExporter exporter = MovingExporter.Create("block", ExtentMap.Size);
+        var file = new BlockDeviceFile(disk);
+        using (var ring = new Ring(new RingOptions { Name = "block", Entries = 2 }))
+        {
+            ring.RegisterBuffer(0, new BufferRegistration { Buffer = exporter.Buffer, File = file });
+            contents?.CopyTo(exporter.Region.Span(0, ExtentMap.Size));
+            RingCompletion done = Do(ring, () => contents is null ? ring.TryReadFixed(file, 0, 0, ExtentMap.Size, place, 1) : ring.TryWriteFixed(file, 0, 0, ExtentMap.Size, place, 1));
+            Assert.Equal(new RingCompletion(1, Errno.Ok, ExtentMap.Size), done);
+            Assert.Equal(Errno.Ok, ring.RemoveBuffer(0).WaitReleased(Token));
+        }
+
+        byte[] read = exporter.Region.Span(0, ExtentMap.Size).ToArray();
+        exporter.Buffer.Put();
+        file.Put();
+        return read;
     }
 
     private static IoFile Open(string name, BlockDevice[] disks, long size) => new ExtentFileFactory().Open(Expression(name, size, disks.Length), disks, OpenFlags.Direct);

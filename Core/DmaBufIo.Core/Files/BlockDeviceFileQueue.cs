@@ -101,8 +101,12 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
             if (count == 0)
                 break;
-            issued += count;
-            Submit(gathered.AsSpan(0, count));
+            int taken = Submit(gathered.AsSpan(0, count));
+            if (taken != count)
+                GiveBack(requests, tags[(issued + taken)..(issued + count)], gathered.AsSpan(taken, count - taken));
+            issued += taken;
+            if (taken != count)
+                break;
         }
 
         return issued;
@@ -164,6 +168,15 @@ internal sealed class BlockDeviceFileQueue : FileQueue
 
         _bios.Release(bio);
         return Errno.EAGAIN;
+    }
+
+    // A device that has promised more room than it has: what it did not take has not begun.
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
+    private void GiveBack(Span<IoRequest> requests, ReadOnlySpan<int> tags, ReadOnlySpan<BioHandle> bios)
+    {
+        foreach (int tag in tags)
+            requests[tag].Pending = 0;
+        _bios.Release(bios);
     }
 
     [Diagnostics.HotPath]

@@ -50,7 +50,9 @@ public class CompositeTokenDriver : TokenDriver
                 bool lost = _drivers[i] is { IsLost: true };
                 if (lost && !CanDoWithout(i))
                     return true;
-                any |= _drivers[i] is not null && !lost;
+
+                // One that has come since the last map was made is taken in by the next.
+                any |= (_drivers[i] is not null && !lost) || (MemberAt(i) is { } member && !ReferenceEquals(member, _adopted[i]));
             }
 
             return !any;

@@ -28,7 +28,9 @@ public sealed class ExtentFileFactory : IFileFactory
         lock (s_changing)
         {
             using var volume = new ExtentVolume(members);
-            ExtentMap? map = volume.Read();
+            ExtentMap? map = volume.Read(size is null ? null : name);
+            if (!flags.HasFlag(OpenFlags.ReadOnly))
+                volume.CatchUp();
             ExtentEntry? entry = map?.Files.FirstOrDefault(f => f.Name == name);
             if (entry is null || (size is { } wanted && wanted != entry.Size))
                 entry = Make(volume, map, members, name, size);

@@ -13,6 +13,11 @@ internal sealed class ExtentVolume : IDisposable
     private readonly MemoryRegion _memory = MemoryRegion.Allocate("extent map", ExtentMap.Size);
     private readonly Ring _ring = new(new RingOptions { Name = "extent map", Entries = 4 });
     private readonly List<BlockDeviceFile> _files = [];
+    private readonly List<int> _behind = []; // devices that the newest map has not reached
+    private ExtentMap? _newest;
+
+    /// <summary>The number of a volume's first map.</summary>
+    internal const ulong FirstNumber = 1;
 
     internal ExtentVolume(IReadOnlyList<BlockDevice> devices)
     {
@@ -36,9 +41,10 @@ internal sealed class ExtentVolume : IDisposable
     private string Name => string.Join(", ", _devices.Select(static d => d.Name));
 
     /// <summary>The newest map that is whole.</summary>
+    /// <param name="making">The file that is about to be made, with all its contents to come; or null.</param>
     /// <returns>Null when there is no volume on the devices.</returns>
     /// <exception cref="DmaBufIoException">Devices of different volumes, in another order, or not all of them (<c>EINVAL</c>), or one cannot be read.</exception>
-    internal ExtentMap? Read()
+    internal ExtentMap? Read(string? making)
     {
         ExtentMap? newest = null;
         var found = new (ExtentMap Map, int Index)?[_devices.Count];
@@ -57,24 +63,45 @@ internal sealed class ExtentVolume : IDisposable
 
         for (int i = 0; newest is not null && i < found.Length; i++)
         {
-            bool belongs = found[i] is { } own && own.Map.Volume == newest.Volume && own.Index == i && newest.Devices == found.Length;
+            // The first map reaches one device after the other. When a crash has kept it from some, its only file may be made again; nothing else is opened, for the blank
+            // device may be the wrong one.
+            bool isNew = found[i] is null && newest.Number == FirstNumber && making is not null && newest.Files.All(f => f.Name == making);
+            bool belongs = (isNew || (found[i] is { } own && own.Map.Volume == newest.Volume && own.Index == i)) && newest.Devices == found.Length;
+            if (belongs && (isNew || found[i]!.Value.Map.Number != newest.Number))
+                _behind.Add(i);
             if (!belongs)
                 throw Refused(Errno.EINVAL, $"{_devices[i].Name} is not device {i} of a volume of {newest.Devices} devices, which another one belongs to", "Name all devices of one volume in their order");
         }
 
+        _newest = newest;
         return newest;
     }
 
     /// <summary>Writes the next map to all devices and makes it durable: the data of files that it newly names may be written when it returns.</summary>
     internal void Write(ExtentMap map)
     {
+        CatchUp();
         for (int i = 0; i < _devices.Count; i++)
-        {
-            map.Write(_memory.Span(0, ExtentMap.Size), i);
-            Do(i, isWrite: true, ExtentMap.PlaceOf(map.Number));
-            _ring.TryFlush(_files[i], 0);
-            Run(i, "flushing");
-        }
+            Write(map, i);
+        _newest = map;
+    }
+
+    /// <summary>
+    /// Brings the newest map to devices that a crash has kept it from. The next one takes the place of the one before the newest, which may be the only one they have.
+    /// </summary>
+    internal void CatchUp()
+    {
+        foreach (int device in _behind)
+            Write(_newest!, device);
+        _behind.Clear();
+    }
+
+    private void Write(ExtentMap map, int device)
+    {
+        map.Write(_memory.Span(0, ExtentMap.Size), device);
+        Do(device, isWrite: true, ExtentMap.PlaceOf(map.Number));
+        _ring.TryFlush(_files[device], 0);
+        Run(device, "flushing");
     }
 
     public void Dispose()

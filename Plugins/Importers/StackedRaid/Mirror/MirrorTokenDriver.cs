@@ -12,8 +12,12 @@ internal sealed class MirrorTokenDriver(MirrorSet set, DmaBuf buffer, DmaDirecti
     /// <summary>The members have changed: the next map is made over those of now. Not in completion context; no reservation lock held.</summary>
     internal void Renew()
     {
-        KillMaps();
-        WaitUnmapped();
+        // Twice: a map that was being made has seen the members of before, and was not there yet to be killed.
+        for (int i = 0; i < 2; i++)
+        {
+            KillMaps();
+            WaitUnmapped();
+        }
     }
 
     /// <inheritdoc/>
