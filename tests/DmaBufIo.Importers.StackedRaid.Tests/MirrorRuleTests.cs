@@ -193,7 +193,9 @@ public sealed class MirrorRuleTests
 
         // As soon as it can be told, writes are good again.
         other.OnSubmit = null;
+        set.Fail(0); // comes after what the worker has begun, and that may have failed
         other.Hold = false;
+        other.FailWith = Errno.Ok;
         set.Fail(0);
         Assert.Equal(Errno.Ok, ring.Write(0, 4096, 0).Status);
         Assert.Equal(MemberState.Missing, PuppetRig.NewestSuperblock(other).States[0]);
