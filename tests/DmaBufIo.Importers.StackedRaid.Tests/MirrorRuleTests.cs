@@ -1,4 +1,5 @@
 using DmaBufIo.Block;
+using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Importers.StackedRaid.Metadata;
 using DmaBufIo.Importers.StackedRaid.Mirror;
@@ -414,6 +415,85 @@ public sealed class MirrorRuleTests
         Assert.Equal(15, read.Count);
         Assert.True(rig.Members[2].Store[..(int)set.Capacity].SequenceEqual(rig.Members[1].Store[..(int)set.Capacity]));
         Assert.Equal(Errno.EBUSY, Assert.Throws<DmaBufIoException>(() => set.Replace(0, rig.Members[0])).Errno);
+    }
+
+    [Fact]
+    public void A_member_that_joins_while_others_are_copied_to_is_not_in_step_before_all_queues_write_to_it()
+    {
+        using var rig = new PuppetRig(3);
+        using MirrorSet set = rig.Mirror();
+        using var ring = new SetRing(set, 1 << 20, 8);
+        set.Fail(1);
+        set.Fail(2);
+        ring.Memory(0, 4096).Fill(5);
+        for (int region = 2; region < 15; region++)
+            Assert.Equal(Errno.Ok, ring.Write(0, 4096, region * Region).Status); // many steps of copying, between which the other comes in
+        PuppetBlockDevice source = rig.Members[0];
+        source.OnSubmit = bio => source.Hold |= bio.Operation == BioOperation.Read && bio.Sector << 9 == 2 * Region;
+        set.Replace(1, rig.Members[1]);
+        while (source.Held == 0)
+            Thread.Yield();
+
+        // Each step of the copying lasts longer than a thread needs to wake. Nothing depends on it but how surely the joining comes between two of them.
+        source.OnSubmit = bio =>
+        {
+            if (bio.Operation == BioOperation.Read && bio.Sector << 9 > 2 * Region)
+                SpinWait.SpinUntil(static () => false, 2);
+        };
+
+        // The copying stands; a read keeps the map, without which the joining of another member waits.
+        Assert.True(ring.Ring.TryReadFixed(ring.File, 0, 0, 4096, 2 * Region, 1));
+        ring.Ring.Submit(Token);
+        Assert.Equal(2, source.Held);
+        source.Hold = false;
+        var joining = new Thread(() => set.Replace(2, rig.Members[2]));
+        joining.Start();
+        while (!DmaBufIoDiagnostics.Snapshot().Waits.Any(static w => w.WaitsFor.Contains("control of", StringComparison.Ordinal)))
+            Thread.Yield();
+        source.Finish(1);
+        while (set.Members[1].State != "InSync" || set.Members[2].State == "Missing")
+            Thread.Yield();
+        Assert.Equal("Rebuilding", set.Members[2].State);
+        source.OnSubmit = null;
+
+        // Written to one and not to the other, which is copied to afterwards.
+        ring.Memory(4096, 4096).Fill(6);
+        Assert.True(joining.IsAlive);
+        source.Finish();
+        Assert.Equal(1, ring.Ring.Reap(new RingCompletion[1], 1, Token));
+        joining.Join();
+        Assert.Equal(Errno.Ok, ring.Write(4096, 4096, 2 * Region).Status);
+        Assert.Equal(Errno.Ok, set.WaitInSync(Token));
+        Assert.All(set.Members, static m => Assert.Equal("InSync", m.State));
+        foreach (PuppetBlockDevice member in rig.Members)
+            Assert.True(member.Store[..(int)set.Capacity].SequenceEqual(source.Store[..(int)set.Capacity]));
+    }
+
+    [Fact]
+    public void A_member_that_cannot_make_durable_what_it_has_is_dropped_and_the_record_keeps_what_it_may_lack()
+    {
+        using var rig = new PuppetRig(2);
+        using MirrorSet set = rig.Mirror();
+        using var ring = new SetRing(set, 1 << 20, 8);
+        Assert.Equal(Errno.Ok, ring.Write(0, 4096, 3 * Region).Status);
+        set.Fail(1);
+
+        // Flushes follow writes of metadata; the one that follows none is there to forget regions.
+        PuppetBlockDevice failing = rig.Members[0];
+        BioOperation last = BioOperation.Write;
+        failing.OnSubmit = bio =>
+        {
+            if (bio.Operation == BioOperation.Flush && last == BioOperation.Flush)
+                failing.FailWith = Errno.EIO;
+            last = bio.Operation;
+        };
+        set.Replace(1, rig.Members[1]);
+        while (set.Members[0].State != "Missing")
+            Thread.Yield();
+        Assert.Equal("InSync", set.Members[1].State);
+        Assert.Equal(Errno.Ok, ring.Write(0, 4096, 9 * Region).Status);
+        byte[] record = PuppetRig.NewestIntents(rig.Members[1], out _);
+        Assert.Equal((1, 1), (record[3], record[9]));
     }
 
     [Fact]

@@ -29,6 +29,48 @@ public sealed class StripedTests
             Prop.ForAll(Gen.Zip(layouts, steps).ToArbitrary(), static t => Walk(t.Item1, t.Item2)));
     }
 
+    [Fact]
+    public void R4_requests_whose_pieces_all_lie_on_one_member_come_back_all()
+    {
+        SetRig.With(static rig =>
+        {
+            // A chunk is 8 times what a member takes at once.
+            var options = new Pci.Model.NvmeModelOptions { OwnThread = false, SizeBytes = DiskSize, Mdts = 1 };
+            BlockDevice set = rig.Set(new Raid0Factory(), "64K", [.. Enumerable.Range(0, 4).Select(_ => rig.Disk(options))]);
+            using SetRing ring = rig.Open(set, entries: 8);
+            Assert.Equal(32 << 10, set.Limits.MaxBytes);
+            for (int round = 0; round < 10; round++)
+            {
+                for (int i = 0; i < 8; i++)
+                    Assert.True(ring.Ring.TryReadFixed(ring.File, 0, i * 32768, 32768, i * 4 * 65536, (ulong)i));
+                Assert.All(ring.Run(), static c => Assert.Equal((Errno.Ok, 32768L), (c.Status, c.Bytes)));
+            }
+        });
+    }
+
+    [Fact]
+    public void B3_chunks_that_are_no_whole_number_of_what_members_take_are_cut_right()
+    {
+        SetRig.With(static rig =>
+        {
+            // Each half takes three chunks of 64 KiB at once; a chunk of the whole has four.
+            var half = new Raid0Factory();
+            BlockDevice set = rig.Set(half, "256K", rig.Set(half, "64K", rig.Disks(3, DiskSize)), rig.Set(half, "64K", rig.Disks(3, DiskSize)));
+            using SetRing ring = rig.Open(set, buffer: 4 << 20, entries: 8);
+            const int Length = 384 << 10;
+            new Random(1).NextBytes(ring.Memory(0, 4 << 20));
+            byte[] written = ring.Memory(0, 8 * Length).ToArray();
+            for (int i = 0; i < 8; i++)
+                Assert.True(ring.Ring.TryWriteFixed(ring.File, 0, i * Length, Length, (224 << 10) + (i * Length), (ulong)i));
+            Assert.All(ring.Run(), static c => Assert.Equal((Errno.Ok, (long)Length), (c.Status, c.Bytes)));
+            ring.Memory(0, 4 << 20).Clear();
+            for (int i = 0; i < 8; i++)
+                Assert.True(ring.Ring.TryReadFixed(ring.File, 0, i * Length, Length, (224 << 10) + (i * Length), (ulong)i));
+            Assert.All(ring.Run(), static c => Assert.Equal((Errno.Ok, (long)Length), (c.Status, c.Bytes)));
+            Assert.True(ring.Memory(0, 8 * Length).SequenceEqual(written));
+        });
+    }
+
     private static BlockDevice Make(SetRig rig, int layout)
     {
         var raid0 = new Raid0Factory();

@@ -3,12 +3,17 @@ using DmaBufIo.Errors;
 namespace DmaBufIo.Sync;
 
 /// <summary>A plain mutual exclusion lock that a thread may hold across waits (creators of maps, visitors of contexts).</summary>
+/// <remarks>
+/// Whoever comes takes it when it is free, which is cheap; but who was woken and finds it taken again has the next turn: a thread that gives it back and takes it again at once, as
+/// workers do, is back sooner than another one wakes, and would keep it out for as long as it works.
+/// </remarks>
 public sealed class SleepingMutex
 {
     private readonly WaitQueue _queue = new();
     private readonly string _name;
     private readonly long _number = SchedulePoint.NewObject();
     private Parker? _holder;
+    private Parker? _next; // was woken in vain; nobody else takes the free mutex by waiting for it
 
     /// <summary>Creates a free mutex.</summary>
     /// <param name="name">What it protects, for snapshots.</param>
@@ -30,20 +35,37 @@ public sealed class SleepingMutex
         if (SchedulePoint.Enabled)
             SchedulePoint.Reach(StepKind.Lock, _number);
         Parker me = Parker.Current;
-        while (Interlocked.CompareExchange(ref _holder, me, null) is { } holder)
-        {
-            if (ReferenceEquals(holder, me))
-                return Errno.EDEADLK;
-            var reason = new WaitReason(_name, () => $"held by {Volatile.Read(ref _holder)?.ThreadName ?? "nobody"}");
-            Errno status = _queue.Wait(() => Volatile.Read(ref _holder) is null, reason, cancellationToken);
-            if (status != Errno.Ok)
-                return status;
-        }
-
-        return Errno.Ok;
+        if (TryTake(me))
+            return Errno.Ok;
+        return IsHeldByCurrentThread ? Errno.EDEADLK : Await(me, cancellationToken);
     }
 
-    /// <summary>Takes the mutex if it is free; never waits.</summary>
+    private Errno Await(Parker me, CancellationToken cancellationToken)
+    {
+        var reason = new WaitReason(_name, () => $"held by {Volatile.Read(ref _holder)?.ThreadName ?? "nobody"}");
+        try
+        {
+            while (true)
+            {
+                Errno status = _queue.Wait(() => Volatile.Read(ref _holder) is null && IsMyTurn(me), reason, cancellationToken);
+                if (status != Errno.Ok || TryTake(me))
+                    return status;
+                Interlocked.CompareExchange(ref _next, me, null);
+            }
+        }
+        finally
+        {
+            // Taken, cancelled or thrown out: the turn is over. Who waits for it is woken by the unlocking, or here.
+            if (ReferenceEquals(Interlocked.CompareExchange(ref _next, null, me), me))
+                _queue.WakeAll();
+        }
+    }
+
+    private bool TryTake(Parker me) => IsMyTurn(me) && Interlocked.CompareExchange(ref _holder, me, null) is null;
+
+    private bool IsMyTurn(Parker me) => Volatile.Read(ref _next) is not { } next || ReferenceEquals(next, me);
+
+    /// <summary>Takes the mutex if it is free, whoever has the next turn; never waits.</summary>
     /// <returns>True when this thread holds it now and did not before.</returns>
     public bool TryLock()
     {

@@ -49,7 +49,7 @@ public sealed class ExtentFileFactory : IFileFactory
     {
         if (size is not { } bytes)
             throw new DmaBufIoException(Errno.ENOENT, ExtentFilePlugin.PluginName, name, map is null ? "there is no volume on the devices" : "there is no such file", "Give the option size to make it");
-        map ??= new ExtentMap(Guid.NewGuid(), 0, devices.Count, []);
+        map ??= new ExtentMap(Guid.NewGuid(), ExtentVolume.FirstNumber - 1, devices.Count, []);
         ExtentEntry[] others = [.. map.Files.Where(f => f.Name != name)];
         long room = (bytes + ExtentMap.Unit - 1) & -ExtentMap.Unit;
         List<FileExtent> extents = Allocation.TryFind(room, [.. devices.Select(static d => d.Capacity)], others) ?? throw new DmaBufIoException(
