@@ -153,6 +153,27 @@ public sealed class ExtentFileTests : IDisposable
     }
 
     [Fact]
+    public void A_file_that_is_open_is_not_made_anew_with_another_size()
+    {
+        BlockDevice[] disks = Disks(2);
+        IoFile file = Open("data", disks, 100_000);
+        IoFile again = Open("data", disks, 100_000);
+        Open("other", disks, 50_000).Put();
+        foreach (IoFile open in new[] { file, again })
+        {
+            DmaBufIoException refused = Assert.Throws<DmaBufIoException>(() => Open("data", disks, 200_000));
+            Assert.Equal(Errno.EBUSY, refused.Errno);
+            Assert.Contains("the file is open; it has 100000 bytes", refused.Message, StringComparison.Ordinal);
+            Open("other", disks, 60_000).Put();
+            open.Put();
+        }
+
+        IoFile larger = Open("data", disks, 200_000);
+        Assert.Equal(200_000, larger.Size);
+        larger.Put();
+    }
+
+    [Fact]
     public void Devices_of_a_volume_are_named_all_and_in_their_order()
     {
         BlockDevice[] disks = Disks(3);

@@ -1,3 +1,4 @@
+using DmaBufIo.Block;
 using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Importers.NvmePci.Tests.Harness;
@@ -88,6 +89,36 @@ public sealed class InterruptTests
                 Run(ring, completions);
             }
         }),
+        s_threaded);
+
+    [Fact]
+    public void N8_who_was_refused_while_the_controller_was_reset_is_woken_when_there_is_room_again() => Rig.With(
+        rig =>
+        {
+            using var context = new DmaBufIo.Io.IoContext("test");
+            using var bios = new BioPool(4);
+            using BlockQueue queue = rig.Device.OpenQueue(context, bios, 4);
+            int calls = 0;
+            Assert.True(queue.TryEnableInterrupts(() => Interlocked.Increment(ref calls)));
+            int taken = -1;
+            int before = -1;
+            rig.Function.OnWrite = (offset, value) =>
+            {
+                // Nothing is in flight, and nothing will be: no completion ever tells that there is room.
+                if (offset == 0x14 && (value & 1) == 0)
+                {
+                    Assert.True(bios.TryAllocateFlush(out BioHandle bio));
+                    context.Visit(() => taken = queue.Submit(new ReadOnlySpan<BioHandle>(in bio)));
+                    bios.Release(bio);
+                    before = Volatile.Read(ref calls);
+                }
+
+                return false;
+            };
+            rig.Binding.Reset();
+            Assert.Equal((0, true), (taken, Volatile.Read(ref calls) > before));
+            rig.Function.OnWrite = null;
+        },
         s_threaded);
 
     [Fact]

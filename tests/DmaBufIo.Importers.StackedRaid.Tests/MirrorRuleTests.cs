@@ -96,14 +96,17 @@ public sealed class MirrorRuleTests
             Volatile.Write(ref reached, reached || isCopying);
             early += isCopying && source.Held != 0 ? 1 : 0;
         };
+        int waited = 0;
+        source.OnPoll = held => Volatile.Write(ref waited, waited + (held == 1 ? 1 : 0));
         source.Hold = false;
         source.Finish(1);
-        for (int i = 0; i < 300 && !Volatile.Read(ref reached); i++)
-            Thread.Yield(); // nothing depends on it but how surely a copying that does not wait is caught
+        while (!Volatile.Read(ref reached) && Volatile.Read(ref waited) < 2)
+            Thread.Yield(); // who copies looks at the write again and again, or does not wait for it
         source.Finish();
         Assert.Equal(1, ring.Ring.Reap(new RingCompletion[1], 1, Token));
         Assert.Equal(Errno.Ok, set.WaitInSync(Token));
         Assert.Equal((0, true), (early, reached));
+        source.OnPoll = null;
         Assert.True(source.Store[..(int)set.Capacity].SequenceEqual(rig.Members[1].Store[..(int)set.Capacity]));
     }
 

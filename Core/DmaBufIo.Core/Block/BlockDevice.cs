@@ -1,3 +1,4 @@
+using DmaBufIo.Diagnostics;
 using DmaBufIo.Dma;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
@@ -54,6 +55,31 @@ public abstract class BlockQueue : IDisposable
     public abstract int Submit(ReadOnlySpan<BioHandle> bios);
 
     /// <summary>
+    /// <see cref="Submit"/> for those who stand on the queue: bios that it threw at end with <c>EIO</c> as if it had taken them, and the exception is reported
+    /// (<see cref="DmaBufIoDiagnostics.DriverFaulted"/>). A driver's mistake costs requests, and nothing else.
+    /// </summary>
+    /// <param name="pool">The pool that the queue was opened with.</param>
+    /// <param name="bios">The bios.</param>
+    /// <param name="name">Whose queue it is, for the report.</param>
+    /// <returns>How many were taken, or ended.</returns>
+    [HotPath]
+    public int SubmitOrFail(BioPool pool, ReadOnlySpan<BioHandle> bios, string name)
+    {
+        try
+        {
+            return Submit(bios);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // It has taken none of them, by its contract.
+            DmaBufIoDiagnostics.Report(new DriverFault($"Submit of {name}", e));
+            foreach (BioHandle bio in bios)
+                pool.End(bio, Errno.EIO);
+            return bios.Length;
+        }
+    }
+
+    /// <summary>
     /// Bios that the next <see cref="Submit"/> takes for certain, so that a caller may gather them first. 0 when that is not known.
     /// </summary>
     public virtual int Room => 0;
@@ -69,7 +95,7 @@ public abstract class BlockQueue : IDisposable
     /// <summary>Asks the device to interrupt when it has completed bios of the queue. Called at most once, before the first bio; may sleep.</summary>
     /// <param name="handler">
     /// Called on any thread, in completion context: it does not block. For every completion a call begins after <see cref="Poll"/> would find it; one call
-    /// may stand for many, and one too many does no harm.
+    /// may stand for many, and one too many does no harm. Called as well when a queue that has refused bios has room for them again and no completion will tell of it (after a reset).
     /// </param>
     /// <returns>False when the device has no interrupts, or none left: the queue can only be polled.</returns>
     /// <exception cref="DmaBufIoException">The device does not obey (<c>EIO</c>) or is gone (<c>ENODEV</c>); the queue is only good for <see cref="Dispose"/> then.</exception>

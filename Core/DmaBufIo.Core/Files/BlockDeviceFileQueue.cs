@@ -1,5 +1,4 @@
 using DmaBufIo.Block;
-using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Iov;
 using DmaBufIo.Memory;
@@ -180,19 +179,5 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     }
 
     [Diagnostics.HotPath]
-    private int Submit(ReadOnlySpan<BioHandle> bios)
-    {
-        try
-        {
-            return _queue.Submit(bios);
-        }
-        catch (Exception e) when (e is not OutOfMemoryException)
-        {
-            // It has taken none of them, by its contract. They end as those do that fail at once.
-            DmaBufIoDiagnostics.Report(new DriverFault($"Submit of {_file.Name}", e));
-            foreach (BioHandle bio in bios)
-                _bios.End(bio, Errno.EIO);
-            return bios.Length;
-        }
-    }
+    private int Submit(ReadOnlySpan<BioHandle> bios) => _queue.SubmitOrFail(_bios, bios, _file.Name);
 }

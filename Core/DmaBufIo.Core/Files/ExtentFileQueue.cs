@@ -174,7 +174,7 @@ public sealed class ExtentFileQueue : FileQueue
         for (int i = _flushes.Count - 1; i >= 0; i--)
         {
             (int queue, BioHandle bio) = _flushes[i];
-            if (_queues[queue].Submit(new ReadOnlySpan<BioHandle>(in bio)) == 1)
+            if (_queues[queue].SubmitOrFail(_bios, new ReadOnlySpan<BioHandle>(in bio), _file.Name) == 1)
                 _flushes.RemoveAt(i);
         }
     }
@@ -200,19 +200,8 @@ public sealed class ExtentFileQueue : FileQueue
     [HotPath]
     private bool TrySubmit(BlockQueue queue, BioHandle bio, ref IoRequest request)
     {
-        try
+        if (queue.SubmitOrFail(_bios, new ReadOnlySpan<BioHandle>(in bio), _file.Name) == 1)
         {
-            if (queue.Submit(new ReadOnlySpan<BioHandle>(in bio)) == 1)
-            {
-                request.Pending++;
-                return true;
-            }
-        }
-        catch (Exception e) when (e is not OutOfMemoryException)
-        {
-            // It has taken none, by its contract.
-            DmaBufIoDiagnostics.Report(new DriverFault($"Submit of {_file.Name}", e));
-            _bios.End(bio, Errno.EIO);
             request.Pending++;
             return true;
         }

@@ -88,6 +88,19 @@ public sealed class PuppetBlockDevice : BlockDevice
     /// <summary>Called when a bio is handed to <see cref="BlockQueue.Submit"/>, before it is taken.</summary>
     public Action<Bio>? OnSubmit { get; set; }
 
+    /// <summary>Called when a queue is polled, by whom ever, with the number of its bios that are held.</summary>
+    public Action<int>? OnPoll { get; set; }
+
+    /// <summary>Queues open.</summary>
+    public int OpenQueues
+    {
+        get
+        {
+            lock (_lock)
+                return _queues.Count;
+        }
+    }
+
     /// <summary>Tokens set up and not released.</summary>
     public int LiveTokens => Volatile.Read(ref _liveTokens);
 

@@ -57,6 +57,7 @@ internal sealed class PuppetQueue(PuppetBlockDevice device, BioPool bios) : Bloc
 
     public override int Poll(int max)
     {
+        device.OnPoll?.Invoke(HeldCount);
         int count = 0;
         while (count < max)
         {

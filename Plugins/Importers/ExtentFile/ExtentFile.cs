@@ -12,13 +12,15 @@ internal sealed class ExtentFile : IoFile
 {
     private readonly BlockDevice[] _devices;
     private readonly ExtentEntry _entry;
+    private readonly Action _closed;
 
-    internal ExtentFile(IReadOnlyList<BlockDevice> devices, ExtentEntry entry, OpenFlags flags)
+    internal ExtentFile(IReadOnlyList<BlockDevice> devices, ExtentEntry entry, OpenFlags flags, Action closed)
         : base($"{entry.Name}@{string.Join(",", devices.Select(static d => d.Name))}", flags)
     {
         _devices = [.. devices];
         BlockSize = devices.Max(static d => d.Limits.LogicalBlockSize);
         _entry = entry;
+        _closed = closed;
     }
 
     /// <inheritdoc/>
@@ -65,4 +67,7 @@ internal sealed class ExtentFile : IoFile
     protected override TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) => _devices.Length == 1
         ? _devices[0].CreateToken(buffer, direction)
         : new CompositeTokenDriver(buffer, direction, Name, [.. _devices.Select(static d => new CompositeMember(d.Name, d.CreateToken))]);
+
+    /// <inheritdoc/>
+    protected override void Close() => _closed();
 }

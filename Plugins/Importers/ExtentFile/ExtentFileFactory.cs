@@ -14,6 +14,9 @@ public sealed class ExtentFileFactory : IFileFactory
     // One change of a map at a time: a volume has no other users than this process.
     private static readonly Lock s_changing = new();
 
+    // Files that are open, and how often: their extents are in use. Guarded by s_changing.
+    private static readonly Dictionary<(Guid Volume, string Name), int> s_open = [];
+
     /// <inheritdoc/>
     public string Word => "extent";
 
@@ -33,8 +36,16 @@ public sealed class ExtentFileFactory : IFileFactory
                 volume.CatchUp();
             ExtentEntry? entry = map?.Files.FirstOrDefault(f => f.Name == name);
             if (entry is null || (size is { } wanted && wanted != entry.Size))
-                entry = Make(volume, map, members, name, size);
-            return new ExtentFile(members, entry, flags);
+            {
+                if (map is not null && s_open.ContainsKey((map.Volume, name)))
+                    throw new DmaBufIoException(Errno.EBUSY, ExtentFilePlugin.PluginName, name, $"the file is open; it has {entry!.Size} bytes and cannot be made anew with {size}", "Close it first, or open it without the option size");
+                (map, entry) = Make(volume, map, members, name, size);
+            }
+
+            (Guid Volume, string Name) key = (map!.Volume, name);
+            var file = new ExtentFile(members, entry, flags, () => Closed(key));
+            s_open[key] = s_open.GetValueOrDefault(key) + 1;
+            return file;
         }
     }
 
@@ -45,7 +56,16 @@ public sealed class ExtentFileFactory : IFileFactory
         return ExtentMap.HeaderSize + (((size / devices) + (2 * ExtentMap.Unit) - 1) & -ExtentMap.Unit);
     }
 
-    private static ExtentEntry Make(ExtentVolume volume, ExtentMap? map, IReadOnlyList<BlockDevice> devices, string name, long? size)
+    private static void Closed((Guid Volume, string Name) key)
+    {
+        lock (s_changing)
+        {
+            if (--s_open[key] == 0)
+                s_open.Remove(key);
+        }
+    }
+
+    private static (ExtentMap Map, ExtentEntry Entry) Make(ExtentVolume volume, ExtentMap? map, IReadOnlyList<BlockDevice> devices, string name, long? size)
     {
         if (size is not { } bytes)
             throw new DmaBufIoException(Errno.ENOENT, ExtentFilePlugin.PluginName, name, map is null ? "there is no volume on the devices" : "there is no such file", "Give the option size to make it");
@@ -55,8 +75,9 @@ public sealed class ExtentFileFactory : IFileFactory
         List<FileExtent> extents = Allocation.TryFind(room, [.. devices.Select(static d => d.Capacity)], others) ?? throw new DmaBufIoException(
             Errno.ENOSPC, ExtentFilePlugin.PluginName, name, $"there is no room for {bytes} bytes", "Give larger devices, or remove files");
         var entry = new ExtentEntry(name, bytes, extents);
-        volume.Write(map with { Number = map.Number + 1, Files = [.. others, entry] });
-        return entry;
+        map = map with { Number = map.Number + 1, Files = [.. others, entry] };
+        volume.Write(map);
+        return (map, entry);
     }
 
     private static void Check(DeviceExpression expression, int members)

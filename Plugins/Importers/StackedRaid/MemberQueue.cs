@@ -10,6 +10,7 @@ namespace DmaBufIo.Importers.StackedRaid;
 internal sealed class MemberQueue : IDisposable
 {
     private readonly BlockQueue _queue;
+    private readonly BioPool _parts;
     private readonly BioHandle[] _waiting;
     private readonly IoCounters _counters;
     private int _count;
@@ -26,6 +27,7 @@ internal sealed class MemberQueue : IDisposable
         Member = member;
         Device = device;
         _queue = device.OpenQueue(context, parts, depth);
+        _parts = parts;
         _counters = context.Counters;
         _waiting = new BioHandle[parts.Capacity];
     }
@@ -72,7 +74,7 @@ internal sealed class MemberQueue : IDisposable
     [Diagnostics.HotPath]
     internal bool TryBegin(BioHandle part)
     {
-        if (_count != 0 || _queue.Submit(new ReadOnlySpan<BioHandle>(in part)) == 0)
+        if (_count != 0 || Give(new ReadOnlySpan<BioHandle>(in part)) == 0)
             return false;
         InFlight++;
         _counters.Parts++;
@@ -80,12 +82,14 @@ internal sealed class MemberQueue : IDisposable
     }
 
     /// <summary>Gives the member what was added, as far as it has room; the rest waits for the next call.</summary>
+    /// <returns>How many parts it took.</returns>
     [Diagnostics.HotPath]
-    internal void Push()
+    internal int Push()
     {
+        int taken = 0;
         if (_count != 0)
         {
-            int taken = _queue.Submit(_waiting.AsSpan(0, _count));
+            taken = Give(_waiting.AsSpan(0, _count));
             _count -= taken;
             _counters.Parts += taken;
             if (_count != 0)
@@ -93,6 +97,7 @@ internal sealed class MemberQueue : IDisposable
         }
 
         Look();
+        return taken;
     }
 
     /// <summary>A part has ended.</summary>
@@ -112,4 +117,8 @@ internal sealed class MemberQueue : IDisposable
 
     /// <summary>Closes the queue; nothing is in flight.</summary>
     public void Dispose() => _queue.Dispose();
+
+    // Parts of a bio that has begun may be with other members: a driver that throws must not make the set throw.
+    [Diagnostics.HotPath]
+    private int Give(ReadOnlySpan<BioHandle> parts) => _queue.SubmitOrFail(_parts, parts, Device.Name);
 }

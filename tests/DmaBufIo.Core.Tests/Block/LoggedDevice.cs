@@ -32,23 +32,30 @@ internal sealed class LoggedDevice(QueueLimits limits, long capacity = 1L << 40)
     /// <summary>Bios it takes before it has no room.</summary>
     internal int Room { get; set; } = int.MaxValue;
 
+    /// <summary>Room it promises, whatever it has.</summary>
+    internal int Promises { get; set; }
+
     public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth) => new Queue(this, bios);
 
     private sealed class Queue(LoggedDevice device, BioPool bios) : BlockQueue
     {
         private readonly Queue<BioHandle> _taken = new();
 
+        public override int Room => device.Promises;
+
         public override int Submit(ReadOnlySpan<BioHandle> handles)
         {
+            int count = 0;
             foreach (BioHandle handle in handles)
             {
                 if (_taken.Count >= device.Room)
-                    return 0;
+                    return count;
                 device.Seen.Add(new SeenBio(bios[handle], bios.MapOf(handle), bios.RegionOf(handle)));
                 _taken.Enqueue(handle);
+                count++;
             }
 
-            return handles.Length;
+            return count;
         }
 
         public override void Commit()

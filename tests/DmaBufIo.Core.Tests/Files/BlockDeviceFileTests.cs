@@ -94,6 +94,36 @@ public sealed class BlockDeviceFileTests
     }
 
     [Theory]
+    [InlineData(8, 3)]
+    [InlineData(3, 8)]
+    [InlineData(5, 0)]
+    public void T16_a_device_that_promises_more_room_than_it_has_leaves_the_rest_to_come_again_with_nothing_begun(int promised, int room)
+    {
+        using var bench = new FileBench(new QueueLimits(512), Capacity);
+        bench.Device.Promises = promised;
+        bench.Device.Room = room;
+        var map = new StillMap(Capacity);
+        int owner = bench.Request(0).BioOwner;
+        int[] tags = [4, 2, 0, 1, 3, 5, 7, 6];
+        var requests = new IoRequest[tags.Length];
+        for (int i = 0; i < requests.Length; i++)
+            requests[i] = new IoRequest { FileOffset = 512 * i, Tag = i, BioOwner = owner, Iter = IovIter.ForMap(map, 512 * i, 512, DmaDirection.FromDevice) };
+        int issued = 0;
+        for (int round = 0; issued < tags.Length && round < 10; round++)
+        {
+            int count = bench.Queue.IssueRanges(isWrite: false, map, requests, tags.AsSpan(issued));
+            Assert.InRange(count, 0, room);
+            Assert.All(tags[issued..(issued + count)], t => Assert.Equal(1, requests[t].Pending));
+            Assert.All(tags[(issued + count)..], t => Assert.Equal(0, requests[t].Pending));
+            Assert.Equal(bench.Bios.Capacity - count, bench.Bios.Free);
+            issued += count;
+            Assert.Equal(count, bench.Complete());
+        }
+
+        Assert.Equal(room == 0 ? [] : tags.Select(static t => 512L * t), bench.Device.Seen.Select(static s => s.Bio.Offset));
+    }
+
+    [Theory]
     [InlineData(2, 100)]
     [InlineData(100, 3)]
     public void T16_with_room_for_a_part_the_iterator_stands_where_the_rest_begins(int bios, int room)

@@ -68,6 +68,7 @@ internal sealed partial class NvmeController
             Function.SetInterruptHandler(queue.Id, handler);
             queue.Context.Visit(queue.Freeze);
             queue.Vector = queue.Id;
+            queue.Wake = handler;
             if (!TryDeleteQueues(queue))
                 throw NvmeError.Make(Errno.EIO, queue.Context.Name, $"the controller does not delete queue {queue.Id}, which is to be made anew with an interrupt", "Reset it");
             queue.Context.Visit(queue.Rewind);

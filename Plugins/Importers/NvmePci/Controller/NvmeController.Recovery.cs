@@ -106,6 +106,7 @@ internal sealed partial class NvmeController
                 queue.Context.Visit(queue.Rewind);
                 CreateQueues(queue);
                 queue.Context.Visit(queue.Thaw);
+                queue.Wake?.Invoke(); // what was refused meanwhile has room now
             }
 
             Volatile.Write(ref _resets, _resets + 1);

@@ -84,6 +84,9 @@ internal sealed partial class NvmeQueue : BlockQueue
     /// <summary>The interrupt vector of the completion queue; 0, the admin queue's, stands for none. Set before the first bio.</summary>
     internal int Vector { get; set; }
 
+    /// <summary>Wakes an owner that sleeps; null where it polls. Set with the vector.</summary>
+    internal Action? Wake { get; set; }
+
     /// <summary>The context that owns the queue.</summary>
     internal IoContext Context => _context;
 

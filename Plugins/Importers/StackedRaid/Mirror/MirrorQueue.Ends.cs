@@ -22,7 +22,7 @@ internal sealed partial class MirrorQueue
         {
             ref readonly Bio ended = ref _parts[part];
             long cookie = ended.Cookie;
-            MemberQueue queue = _queues[Cookie.QueueOf(cookie)];
+            MemberQueue queue = _places[Cookie.QueueOf(cookie)]!;
             queue.Ended();
             BioHandle bio = PartCookie.ParentOf(cookie);
             ref Parent parent = ref _parents[bio.Index];

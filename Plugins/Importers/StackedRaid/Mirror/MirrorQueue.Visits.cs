@@ -30,6 +30,20 @@ internal sealed partial class MirrorQueue
         _unrecorded &= ~(1U << queue.Member);
     }
 
+    /// <summary>Takes out the queues of members that were dropped and have nothing under way any more. The caller closes them, not in a visit.</summary>
+    internal void TakeIdle(List<MemberQueue> idle)
+    {
+        for (int i = _queues.Count - 1; i >= 0; i--)
+        {
+            MemberQueue queue = _queues[i];
+            if (queue.InFlight != 0 || ReferenceEquals(_current[queue.Member], queue))
+                continue;
+            _queues.RemoveAt(i);
+            _places[queue.Place] = null;
+            idle.Add(queue);
+        }
+    }
+
     /// <summary>Members that got what they lacked are read from now on.</summary>
     internal void LookAtStates()
     {
@@ -54,6 +68,7 @@ internal sealed partial class MirrorQueue
         if (isDropped)
         {
             _states[member] = MemberState.Missing;
+            _current[member] = null; // what it has under way still ends
             _unrecorded |= bit;
             if (isRecorded)
             {

@@ -25,7 +25,8 @@ internal sealed partial class MirrorQueue : BlockQueue, IBioOwner
     private readonly Parent[] _parents;
     private readonly MemberState[] _states; // by member, as this queue sees them
     private readonly MemberQueue?[] _current; // by member
-    private readonly List<MemberQueue> _queues = []; // all that may have parts, also those whose member was replaced; parts name them by their place
+    private readonly List<MemberQueue> _queues = []; // all that may have parts, also those whose member was dropped
+    private readonly List<MemberQueue?> _places = []; // the same, where parts name them
     private Action? _handler;
     private int _ended;
     private int _turn;
@@ -97,11 +98,12 @@ internal sealed partial class MirrorQueue : BlockQueue, IBioOwner
         foreach (MemberQueue queue in _queues)
             queue.Poll(max);
         _parts.Dispatch();
-        if (HasWaiting())
+
+        // A member may end at once what it takes, and what follows from that may wait for another one; no completion would tell of it.
+        while (HasWaiting() && Push() != 0)
         {
-            Push();
             Commit();
-            _parts.Dispatch(); // a member may end at once what it takes
+            _parts.Dispatch();
         }
 
         return _ended;
@@ -286,10 +288,12 @@ internal sealed partial class MirrorQueue : BlockQueue, IBioOwner
     }
 
     [HotPath]
-    private void Push()
+    private int Push()
     {
+        int taken = 0;
         foreach (MemberQueue queue in _queues)
-            queue.Push();
+            taken += queue.Push();
+        return taken;
     }
 
     [HotPath]
@@ -320,7 +324,14 @@ internal sealed partial class MirrorQueue : BlockQueue, IBioOwner
 
     private void Enlist(MemberQueue queue)
     {
-        queue.Place = _queues.Count;
+        queue.Place = _places.IndexOf(null);
+        if (queue.Place < 0)
+        {
+            queue.Place = _places.Count;
+            _places.Add(null);
+        }
+
+        _places[queue.Place] = queue;
         _queues.Add(queue);
         _current[queue.Member] = queue;
     }

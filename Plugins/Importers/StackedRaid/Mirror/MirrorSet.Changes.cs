@@ -51,6 +51,7 @@ internal sealed partial class MirrorSet
             tokens = [.. _tokens];
         foreach (MirrorTokenDriver token in tokens)
             token.Renew();
+        CloseIdleQueues();
         using (TakeControl())
         {
             if (!ReferenceEquals(_members[member], joining) || joining.State != MemberState.Rebuilding)
@@ -63,6 +64,19 @@ internal sealed partial class MirrorSet
             WriteIntents();
             BeginCopying();
         }
+    }
+
+    /// <summary>
+    /// The queues that dropped members have left: devices have few. Here and not where a member is dropped: a device that does not obey may be waited for, and the worker has other
+    /// things to do. No lock is held for the same reason.
+    /// </summary>
+    private void CloseIdleQueues()
+    {
+        var idle = new List<MemberQueue>();
+        using (TakeControl())
+            VisitAll(q => q.TakeIdle(idle));
+        foreach (MemberQueue queue in idle)
+            queue.Dispose();
     }
 
     /// <summary>On all queues or on none: a member that gets the writes of some only would be taken for one that has them all.</summary>

@@ -100,11 +100,12 @@ internal sealed class StripedQueue : BlockQueue, IBioOwner
         foreach (MemberQueue member in _members)
             member.Poll(max);
         _parts.Dispatch();
-        if (HasWaiting())
+
+        // A member may end at once what it takes, and what follows from that may wait for another one; no completion would tell of it.
+        while (HasWaiting() && Push() != 0)
         {
-            Push();
             Commit();
-            _parts.Dispatch(); // a member may end at once what it takes
+            _parts.Dispatch();
         }
 
         return _ended;
@@ -236,10 +237,12 @@ internal sealed class StripedQueue : BlockQueue, IBioOwner
     }
 
     [Diagnostics.HotPath]
-    private void Push()
+    private int Push()
     {
+        int taken = 0;
         foreach (MemberQueue member in _members)
-            member.Push();
+            taken += member.Push();
+        return taken;
     }
 
     [Diagnostics.HotPath]
