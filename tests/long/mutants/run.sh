@@ -51,6 +51,7 @@ read_table() {
         key == "rule" { rule = value; next }
         key == "file" { file = value; next }
         key == "tests" { project = value; next }
+        key == "alone" { print value > (dir "/alone"); close(dir "/alone"); next }
         key == "test" { methods = methods value "\n"; next }
         key == "find" || key == "replace" { if (value != "<<<") fail(key " needs <<<"); block = key; text = ""; lines = 0; next }
         { fail("unknown word " key) }
@@ -180,11 +181,15 @@ done
 
 running=0
 for id in "${chosen[@]}"; do
+    [[ -f $work/mutant/$id/alone ]] && continue
     one "$id" &
     running=$((running + 1))
     if [[ $running -ge $jobs ]]; then wait -n; running=$((running - 1)); fi
 done
 wait
+for id in "${chosen[@]}"; do
+    [[ -f $work/mutant/$id/alone ]] && one "$id"
+done
 
 echo
 printf '%-5s %-44s %s\n' rule mutant killer
