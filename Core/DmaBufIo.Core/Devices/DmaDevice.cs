@@ -33,6 +33,9 @@ public sealed class DmaDevice
     /// <summary>The addresses under which the device sees memory.</summary>
     public DmaAddressSpace AddressSpace { get; }
 
+    /// <summary>Where it hangs in the PCI tree; null when that is not known. Exporters with memory of their own ask for it.</summary>
+    public DeviceLocation? Location { get; init; }
+
     /// <summary>True once the device is gone; it never comes back under this identity (T11).</summary>
     public bool IsRemoved => _removed;
 

@@ -74,7 +74,9 @@ public static class DmaBufIoDiagnostics
         }
     }
 
-    internal static void Report(DriverFault fault)
+    /// <summary>Reports what was thrown where nobody can be told: by Core for callbacks of drivers, by drivers for threads of their own. Any thread; does not throw.</summary>
+    /// <param name="fault">What was thrown, and where.</param>
+    public static void Report(DriverFault fault)
     {
         Counters.DriverFaults.Add();
         try

@@ -12,6 +12,7 @@ public sealed class DmaAttachment
 {
     private readonly List<IInvalidationTarget> _targets = [];
     private readonly List<SgTable> _tables = [];
+    private readonly Dictionary<BufferPlacement, long> _placements = [];
 
     internal DmaAttachment(DmaBuf buffer, DmaDevice device, bool isDynamic)
     {
@@ -28,6 +29,16 @@ public sealed class DmaAttachment
 
     /// <summary>True when the buffer may move while attached.</summary>
     public bool IsDynamic { get; }
+
+    /// <summary>Where the buffer lay each time it was mapped for the device, and why there; most often first. Any thread.</summary>
+    public IReadOnlyList<PlacementCount> Placements
+    {
+        get
+        {
+            lock (_placements)
+                return [.. _placements.Select(static p => new PlacementCount(p.Key, p.Value)).OrderByDescending(static p => p.Maps)];
+        }
+    }
 
     /// <summary>How many users share the attachment; guarded by the buffer's attachment lock.</summary>
     internal int Users { get; set; }
@@ -52,6 +63,8 @@ public sealed class DmaAttachment
         {
             table = Buffer.Exporter.Map(this, direction, held);
             _tables.Add(table);
+            lock (_placements)
+                _placements[table.Placement] = _placements.GetValueOrDefault(table.Placement) + 1;
         }
 
         table.Users++;

@@ -83,6 +83,16 @@ public sealed class DmaBuf
         }
     }
 
+    /// <summary>The attachments that exist now: for exporters that choose a place all devices reach, and for those who ask where the buffer lay. Any thread.</summary>
+    public IReadOnlyList<DmaAttachment> Attached
+    {
+        get
+        {
+            lock (_attachLock)
+                return [.. _attachments];
+        }
+    }
+
     /// <summary>Finds the buffer that a descriptor stands for.</summary>
     /// <param name="descriptor">An open descriptor of this process; stays the caller's.</param>
     /// <returns>The buffer with one more reference, which the caller drops by <see cref="Put"/>.</returns>
@@ -211,7 +221,9 @@ public sealed class DmaBuf
     /// <inheritdoc/>
     public override string ToString() => $"{Name} ({Size} bytes)";
 
-    internal bool TryGet()
+    /// <summary>Takes a reference, unless the last one is gone: for exporters that know their buffers without holding references.</summary>
+    /// <returns>False when the buffer was freed or is being freed.</returns>
+    public bool TryGet()
     {
         int seen = Volatile.Read(ref _references);
         while (seen > 0)

@@ -47,8 +47,9 @@ public abstract class DmaBufExporter
     /// <param name="attachment">Device and buffer.</param>
     /// <param name="direction">The accesses the device needs.</param>
     /// <param name="memory">The buffer's memory in order.</param>
+    /// <param name="placement">Where it lies, and why there; null for main memory, where the exporter has no other.</param>
     /// <returns>The table.</returns>
-    protected static SgTable MapMemory(DmaAttachment attachment, DmaDirection direction, IReadOnlyList<MemoryRange> memory)
+    protected static SgTable MapMemory(DmaAttachment attachment, DmaDirection direction, IReadOnlyList<MemoryRange> memory, BufferPlacement? placement = null)
     {
         DmaAddressSpace space = attachment.Device.AddressSpace;
         var ranges = new List<DeviceRange>(memory.Count);
@@ -63,7 +64,8 @@ public abstract class DmaBufExporter
             throw;
         }
 
-        return new SgTable(attachment, direction, ranges.ToArray());
+        var table = new SgTable(attachment, direction, ranges.ToArray());
+        return placement is { } place ? table.At(place) : table;
     }
 
     /// <summary>Undoes <see cref="MapMemory"/>.</summary>

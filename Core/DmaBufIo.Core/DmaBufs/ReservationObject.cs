@@ -49,6 +49,17 @@ public sealed class ReservationObject : ISnapshotSource
         return status;
     }
 
+    /// <summary>Takes the lock if it is free; never waits.</summary>
+    /// <param name="guard">Gives the lock back when disposed; meaningful only when the answer is true.</param>
+    /// <param name="context">The acquire context, or null.</param>
+    /// <returns>False when it is held, also by the caller.</returns>
+    public bool TryLockAtOnce(out ReservationGuard guard, AcquireContext? context = null)
+    {
+        bool taken = _lock.TryLock(context);
+        guard = taken ? new ReservationGuard(this, context) : default;
+        return taken;
+    }
+
     /// <summary>Takes the lock or throws; see <see cref="TryLock"/>.</summary>
     /// <param name="context">The acquire context, or null.</param>
     /// <param name="cancellationToken">Interrupts the wait.</param>

@@ -33,6 +33,18 @@ public sealed class SgTable
     /// <summary>The buffer's generation when the table was made.</summary>
     public long Generation { get; }
 
+    /// <summary>Where the memory lay when the table was made, and why there: said by exporters whose memory may lie in several places.</summary>
+    public BufferPlacement Placement { get; private set; } = new(PlacementKind.SystemMemory, "the exporter's memory is main memory");
+
+    /// <summary>Says where the memory lies. Called by the exporter before it hands the table out.</summary>
+    /// <param name="placement">Where, and why there.</param>
+    /// <returns>The table.</returns>
+    public SgTable At(BufferPlacement placement)
+    {
+        Placement = placement;
+        return this;
+    }
+
     /// <summary>How many maps use the table; guarded by the reservation lock.</summary>
     internal int Users { get; set; }
 }

@@ -79,6 +79,9 @@ public enum Errno
     /// <summary>The device did not answer in time.</summary>
     ETIMEDOUT = 110,
 
+    /// <summary>The memory is on another device, and the one that wants it cannot reach it there: peer-to-peer is not possible.</summary>
+    EREMOTEIO = 121,
+
     /// <summary>The request was cancelled: reset, removal or shutdown (T11, N8).</summary>
     ECANCELED = 125,
 }

@@ -20,10 +20,11 @@ public sealed unsafe class MemoryRegion : IDisposable
     private nint _address;
     private volatile bool _dead;
 
-    private MemoryRegion(string name, MemfdHandle file, nint address, long length)
+    private MemoryRegion(string name, MemfdHandle file, long fileOffset, nint address, long length)
     {
         Name = name;
         _file = file;
+        FileOffset = fileOffset;
         _address = address;
         Length = length;
         Id = Interlocked.Increment(ref s_lastId);
@@ -41,8 +42,11 @@ public sealed unsafe class MemoryRegion : IDisposable
     /// <summary>Length in bytes, a multiple of <see cref="PageSize"/>.</summary>
     public long Length { get; }
 
-    /// <summary>The memory file behind the region, at offset 0. Owned by the region.</summary>
+    /// <summary>The memory file behind the region. Owned by the region.</summary>
     public MemfdHandle File => _file;
+
+    /// <summary>Where in the file the region begins, in bytes, a multiple of <see cref="PageSize"/>.</summary>
+    public long FileOffset { get; }
 
     /// <summary>True once the owner has moved its contents elsewhere: no device may touch the region any more (F7).</summary>
     public bool IsDead => _dead;
@@ -60,7 +64,7 @@ public sealed unsafe class MemoryRegion : IDisposable
         var file = MemfdHandle.Create(name, rounded);
         try
         {
-            return Map(name, file, rounded);
+            return Map(name, file, 0, rounded);
         }
         catch
         {
@@ -69,25 +73,26 @@ public sealed unsafe class MemoryRegion : IDisposable
         }
     }
 
-    /// <summary>Maps an existing memory file from offset 0. The region takes ownership of the handle, also when it throws.</summary>
+    /// <summary>Maps an existing memory file, or a part of it. The region takes ownership of the handle, also when it throws.</summary>
     /// <param name="name">A name for messages.</param>
-    /// <param name="file">The file; at least <paramref name="length"/> bytes long and sealed against shrinking.</param>
+    /// <param name="file">The file; long enough for the range and sealed against shrinking.</param>
     /// <param name="length">Bytes, a positive multiple of <see cref="PageSize"/>.</param>
-    /// <exception cref="DmaBufIoException">Not sealed, a bad length or a file that is shorter (<c>EINVAL</c>), or the kernel refuses the mapping.</exception>
-    public static MemoryRegion FromFile(string name, MemfdHandle file, long length)
+    /// <param name="offset">First byte of the file, a multiple of <see cref="PageSize"/>.</param>
+    /// <exception cref="DmaBufIoException">Not sealed, a bad range or a file that is shorter (<c>EINVAL</c>), or the kernel refuses the mapping.</exception>
+    public static MemoryRegion FromFile(string name, MemfdHandle file, long length, long offset = 0)
     {
         try
         {
-            if (length <= 0 || length % PageSize != 0)
-                throw new DmaBufIoException(Errno.EINVAL, "Memory", name, $"the length is not a positive multiple of the page size ({PageSize})", "Round the length up to whole pages", range: $"0+{length}");
+            if (length <= 0 || length % PageSize != 0 || offset < 0 || offset % PageSize != 0)
+                throw new DmaBufIoException(Errno.EINVAL, "Memory", name, $"offset and length must be multiples of the page size ({PageSize}), the length positive", "Round the range to whole pages", range: $"{offset}+{length}");
             if (!file.IsSealedAgainstShrinking)
                 throw new DmaBufIoException(Errno.EINVAL, "Memory", name, "the memory file is not sealed against shrinking", "Add the seal F_SEAL_SHRINK before handing the file over");
 
             // The seal keeps the size that it has: touching a mapping beyond the file's end would end the process (SIGBUS).
             Errno status = Libc.Stat(file.Number, out _, out long size);
-            if (status != Errno.Ok || size < length)
-                throw new DmaBufIoException(status == Errno.Ok ? Errno.EINVAL : status, "Memory", name, $"the memory file has {size} bytes", "Map no more than the file holds", range: $"0+{length}");
-            return Map(name, file, length);
+            if (status != Errno.Ok || size - offset < length)
+                throw new DmaBufIoException(status == Errno.Ok ? Errno.EINVAL : status, "Memory", name, $"the memory file has {size} bytes", "Map no more than the file holds", range: $"{offset}+{length}");
+            return Map(name, file, offset, length);
         }
         catch
         {
@@ -145,15 +150,15 @@ public sealed unsafe class MemoryRegion : IDisposable
             _ = Libc.Munmap(_address, (nuint)Length);
     }
 
-    private static MemoryRegion Map(string name, MemfdHandle file, long length)
+    private static MemoryRegion Map(string name, MemfdHandle file, long offset, long length)
     {
-        nint address = Libc.Mmap(0, (nuint)length, Libc.ProtRead | Libc.ProtWrite, Libc.MapShared, file.Number, 0);
+        nint address = Libc.Mmap(0, (nuint)length, Libc.ProtRead | Libc.ProtWrite, Libc.MapShared, file.Number, offset);
         if (address == -1)
         {
             int code = Marshal.GetLastPInvokeError();
             throw new DmaBufIoException((Errno)code, "Memory", name, $"mmap failed: {Marshal.GetPInvokeErrorMessage(code)}", "Free memory or ask for a smaller region", range: $"0+{length}");
         }
 
-        return new MemoryRegion(name, file, address, length);
+        return new MemoryRegion(name, file, offset, address, length);
     }
 }

@@ -18,6 +18,9 @@ public abstract class PciFunction : IDisposable
     /// <summary>The addresses under which the function sees memory.</summary>
     public abstract DmaAddressSpace AddressSpace { get; }
 
+    /// <summary>Where the function hangs in the PCI tree; null when that is not known. Constant. Its driver hands it on to the identity that attaches to buffers.</summary>
+    public virtual Devices.DeviceLocation? Location => null;
+
     /// <summary>Number of MSI-X vectors, 0 when the function has none.</summary>
     public abstract int InterruptVectors { get; }
 

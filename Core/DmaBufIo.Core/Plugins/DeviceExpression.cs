@@ -1,4 +1,5 @@
 using System.Globalization;
+using DmaBufIo.Devices;
 using DmaBufIo.Errors;
 
 namespace DmaBufIo.Plugins;
@@ -42,6 +43,24 @@ public sealed record DeviceExpression(
             "off" or "false" or "0" => false,
             _ => throw Broken(option.Position, $"'{option.Value}' is neither on nor off", $"Write {name}=on or {name}=off"),
         };
+
+    /// <summary>Reads an option as a place in the PCI tree.</summary>
+    /// <param name="name">The option.</param>
+    /// <returns>The place; null when it was not given.</returns>
+    /// <exception cref="DmaBufIoException">The value is no location (<c>EINVAL</c>); the message points at it.</exception>
+    public DeviceLocation? Location(string name)
+    {
+        if (!Options.TryGetValue(name, out DeviceOption option))
+            return null;
+        try
+        {
+            return DeviceLocation.Parse(option.Value);
+        }
+        catch (DmaBufIoException e)
+        {
+            throw Broken(option.Position, e.Problem, e.Remedy);
+        }
+    }
 
     /// <summary>Throws when an option was given that is not in the list, so that a misspelt option is never ignored.</summary>
     /// <param name="known">The names the word understands.</param>

@@ -62,6 +62,22 @@ public class CompositeTokenDriver : TokenDriver
     /// <inheritdoc/>
     public sealed override DmaMap Map(in HeldReservation held)
     {
+        // An exporter may move the buffer while it maps it for a member, to where that member reaches it: what was mapped before is of an earlier generation then. It moves
+        // for as many members as there are at most.
+        for (int attempt = 0; ; attempt++)
+        {
+            long generation = Buffer.Generation;
+            CompositeMap map = MapMembers(held);
+            if (Buffer.Generation == generation)
+                return map;
+            Unmap(map, held);
+            if (attempt > _drivers.Length)
+                throw new DmaBufIoException(Errno.EIO, "Tokens", _name, $"buffer {Buffer.Name} moved each time it was mapped", "Correct the exporter: it has to find a place that all attached devices reach", rule: "T12");
+        }
+    }
+
+    private CompositeMap MapMembers(in HeldReservation held)
+    {
         var maps = new DmaMap?[_drivers.Length];
         var drivers = new TokenDriver?[_drivers.Length];
         long smallest = long.MaxValue;

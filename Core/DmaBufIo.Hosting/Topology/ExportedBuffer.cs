@@ -11,7 +11,7 @@ public sealed class ExportedBuffer : IDisposable
 {
     private readonly Action<ExportedBuffer> _closed;
     private DmaBuf? _buffer;
-    private IMovableBuffers? _mover;
+    private IExporterFactory? _factory;
 
     internal ExportedBuffer(
         DeviceExpression expression,
@@ -25,7 +25,7 @@ public sealed class ExportedBuffer : IDisposable
         Name = buffer.Name;
         CanMove = factory.CanMove;
         _buffer = buffer;
-        _mover = factory as IMovableBuffers;
+        _factory = factory;
         _closed = closed;
     }
 
@@ -48,7 +48,13 @@ public sealed class ExportedBuffer : IDisposable
         $"The reference to buffer {Name} was dropped.");
 
     /// <summary>Moves buffers of this exporter; null when it cannot.</summary>
-    public IMovableBuffers? Mover => CanMove ? _mover : null;
+    public IMovableBuffers? Mover => CanMove ? _factory as IMovableBuffers : null;
+
+    /// <summary>Works on buffers of this exporter where they lie; null when it cannot.</summary>
+    public IComputeBuffers? Compute => _factory as IComputeBuffers;
+
+    /// <summary>Puts the memory that the buffer lies in under pressure; null when the exporter cannot.</summary>
+    public IPressableBuffers? Presser => _factory as IPressableBuffers;
 
     /// <summary>Moves the buffer to other memory (F7): see <see cref="IMovableBuffers.Move"/> for what must not be held.</summary>
     /// <param name="cancellationToken">Interrupts the wait for the reservation lock.</param>
@@ -70,7 +76,7 @@ public sealed class ExportedBuffer : IDisposable
         DmaBuf? buffer = Interlocked.Exchange(ref _buffer, null);
         if (buffer is null)
             return;
-        _mover = null;
+        _factory = null;
         try
         {
             buffer.Put();

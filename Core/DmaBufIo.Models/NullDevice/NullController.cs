@@ -56,6 +56,9 @@ public sealed partial class NullController
     public override string Name => _options.Name;
 
     /// <inheritdoc/>
+    public override Devices.DeviceLocation? Location => _options.Location;
+
+    /// <inheritdoc/>
     public override PciIdentity Identity { get; } = new(0xDB10, 0x0002, 0x010802);
 
     /// <inheritdoc/>

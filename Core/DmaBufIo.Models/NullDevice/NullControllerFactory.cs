@@ -1,3 +1,4 @@
+using DmaBufIo.Devices;
 using DmaBufIo.Dma;
 using DmaBufIo.Errors;
 using DmaBufIo.Pci;
@@ -18,6 +19,7 @@ public sealed class NullControllerFactory(IDmaFabric fabric) : IPciFunctionFacto
         new("mdts", "a size from 8K, a power of two, or 0", "128K", "Largest transfer of one command; 0 is no limit"),
         new("entries", "2 to 65536", "1024", "Most entries of a queue"),
         new("queues", "1 to 2047", "64", "Most pairs of I/O queues"),
+        new("slot", "a place in the PCI tree", "a root port of its own below hb0", "Where the controller hangs: BRIDGE/PORT[/PORT...]"),
     ];
 
     /// <inheritdoc/>
@@ -31,10 +33,12 @@ public sealed class NullControllerFactory(IDmaFabric fabric) : IPciFunctionFacto
             throw expression.Broken(expression.Position, "'null' needs a size", "Write for example null:1G");
         if (expression.Members.Count != 0)
             throw expression.Broken(expression.Members[0].Position, "'null' takes no members", "Write null:SIZE; sets of devices have words of their own");
+        int number = Interlocked.Increment(ref _count);
         return new NullController(
             new NullControllerOptions
             {
-                Name = $"null:{expression.Text}#{Interlocked.Increment(ref _count)}",
+                Name = $"null:{expression.Text}#{number}",
+                Location = expression.Location("slot") ?? DeviceLocation.Parse($"hb0/null{number}"),
                 SizeBytes = size,
                 LbaSize = Number(expression, "lba", 512),
                 Mdts = Mdts(expression),

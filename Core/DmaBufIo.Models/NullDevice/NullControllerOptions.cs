@@ -1,3 +1,4 @@
+using DmaBufIo.Devices;
 using DmaBufIo.Errors;
 
 namespace DmaBufIo.Models.NullDevice;
@@ -7,6 +8,9 @@ public sealed record NullControllerOptions
 {
     /// <summary>A name for messages; unique among the living devices of a fabric.</summary>
     public string Name { get; init; } = "null";
+
+    /// <summary>Where the controller hangs in the PCI tree; null when that does not matter.</summary>
+    public DeviceLocation? Location { get; init; }
 
     /// <summary>Bytes of the namespace, a positive multiple of the logical block.</summary>
     public long SizeBytes { get; init; } = 1L << 40;

@@ -26,11 +26,12 @@ internal static class CopyCommand
         var iommu = Text("--iommu", "strict", "The modelled IOMMU: strict, lazy or passthrough");
         var invalidation = Text("--invalidation", "draining", "How an invalidation waits for requests: draining or fenced");
         var every = new Option<long>("--invalidate-every") { Description = "Move the buffer once per so many requests; needs an exporter that moves; 0 is never" };
+        var pressure = new Option<bool>("--pressure") { Description = "Other users press the exporter's memory, so that it evicts; needs an exporter with memory of its own" };
         var length = new Option<string>("--length") { Description = "Bytes to copy at most; all when not given" };
         var keep = new Option<bool>("--keep-partial") { Description = "Do not remove a destination that is not complete" };
         var command = new Command("copy", "Copies a file between two NVMe devices through one dma-buf and compares SHA-256")
         {
-            source, destination, via, buffer, queueDepth, block, lba, iommu, invalidation, every, length, keep,
+            source, destination, via, buffer, queueDepth, block, lba, iommu, invalidation, every, pressure, length, keep,
         };
         CommonOptions common = CommonOptions.AddTo(command);
         command.SetAction((parsed, _) => CommandGuard.RunAsync(common.Read(parsed).Json, () =>
@@ -48,6 +49,7 @@ internal static class CopyCommand
                 Invalidation = CopySettings.Choice<InvalidationDesign>("--invalidation", parsed.GetRequiredValue(invalidation)),
                 Length = parsed.GetValue(length) is { } text ? CopySettings.Size("--length", text) : null,
                 InvalidateEvery = parsed.GetValue(every),
+                Pressure = parsed.GetValue(pressure),
                 KeepPartial = parsed.GetValue(keep),
             }.Validate();
             CommonSettings all = common.Read(parsed) with { Iommu = settings.Iommu };
@@ -90,6 +92,8 @@ internal static class CopyCommand
         using ExportedBuffer exported = host.CreateBuffer(settings.Exporter, "copy", settings.Buffer);
         if (settings.InvalidateEvery > 0 && exported.Mover is null)
             throw new DmaBufIoException(Errno.EINVAL, "copy", "option --invalidate-every", $"exporter '{settings.Exporter}' never moves its buffers", "Use an exporter that moves, for example --via moving", rule: "F7");
+        if (settings.Pressure && exported.Presser is null)
+            throw new DmaBufIoException(Errno.EINVAL, "copy", "option --pressure", $"exporter '{settings.Exporter}' has no memory that can be short", "Use an exporter with memory of its own, for example --via gpu:vram=64M");
         EndFiles.CheckApart(sourceExpression, destinationExpression);
         ICopySource from = EndFiles.IsFile(sourceExpression) ? new FileSource(sourceExpression, settings.Lba) : new DeviceSource(host, sourceExpression, settings.Lba);
         var watch = Stopwatch.StartNew();
@@ -152,20 +156,27 @@ internal static class CopyCommand
         IoFile to = destination.OpenFile();
         ProgressLine.Run($"copy to {label}", size, quiet: common.Json && !common.Verbose, progress =>
         {
+            using IMemoryPressure? pressure = settings.Pressure ? exported.Presser!.Press(exported.Buffer) : null;
             using BufferMover? mover = settings.InvalidateEvery > 0 ? new BufferMover(exported.Mover!, exported.Buffer, settings.InvalidateEvery) : null;
             using var job = new CopyJob(settings, from, to, exported.Buffer, size, mover, progress);
             job.Run(cancellationToken);
             mover?.Dispose();
             if (mover?.Failure is { } failure)
                 throw failure;
+            if (pressure?.Failure is { } broken)
+                throw new DmaBufIoException(Errno.EIO, "copy", exported.Name, $"another user of the memory found it damaged: {broken}", "Correct the exporter, or the driver of a device that wrote where it may not");
             report = report with
             {
                 Bytes = job.Copied,
                 Requests = job.Requests,
                 Maps = job.Maps,
                 Reissued = job.Reissued,
-                Invalidations = mover?.Moves ?? 0,
-                InvalidationsUnderLoad = mover?.UnderLoad ?? 0,
+                Invalidations = (mover?.Moves ?? 0) + (pressure?.Moves ?? 0),
+                InvalidationsUnderLoad = (mover?.UnderLoad ?? 0) + (pressure?.MovesUnderLoad ?? 0),
+                Evictions = pressure?.Evictions ?? 0,
+                Restores = pressure?.Restores ?? 0,
+                WorkingSet = pressure?.WorkingSet ?? 0,
+                Placements = job.Placements,
             };
         });
         from.Put();
@@ -179,6 +190,10 @@ internal static class CopyCommand
         CommandOutput.Data($"requests      {report.Requests}, issued again {report.Reissued}");
         CommandOutput.Data($"maps          {report.Maps}");
         CommandOutput.Data($"invalidations {report.Invalidations}, under load {report.InvalidationsUnderLoad}");
+        if (report.WorkingSet != 0)
+            CommandOutput.Data($"pressure      {report.Evictions} evictions, {report.Restores} restores, working set {report.WorkingSet} bytes");
+        foreach (PlacementReport placement in report.Placements)
+            CommandOutput.Data($"placement     {placement.Device}: {placement.Kind}, {placement.Maps} maps: {placement.Reason}");
         CommandOutput.Data($"IOMMU         {report.IommuFaults} faults, {report.StaleAccesses} stale accesses");
         CommandOutput.Data($"source        sha256 {report.Sha256Source}");
         CommandOutput.Data($"destination   sha256 {report.Sha256Destination}");

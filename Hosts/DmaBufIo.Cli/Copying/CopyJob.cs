@@ -28,6 +28,7 @@ internal sealed class CopyJob : IDisposable
     private readonly Queue<int> _ready = new();
     private readonly RingCompletion[] _completions;
     private readonly List<DmaBufToken> _tokens = [];
+    private readonly DmaBuf _buffer;
     private long _next;
     private int _active;
     private bool _disposed;
@@ -39,6 +40,7 @@ internal sealed class CopyJob : IDisposable
         _source = source;
         _destination = destination;
         _size = size;
+        _buffer = buffer;
         int unit = Math.Max(source.BlockSize, destination.BlockSize);
         if (settings.Block % unit != 0)
             throw new DmaBufIoException(Errno.EINVAL, "copy", "option --block", $"{settings.Block} bytes are no multiple of a device's logical block ({unit})", $"Give a multiple of {unit}");
@@ -77,6 +79,10 @@ internal sealed class CopyJob : IDisposable
 
     /// <summary>Maps made for the two registrations.</summary>
     internal long Maps => _tokens.Sum(static t => t.MapsMade);
+
+    /// <summary>Where the buffer lay for the devices.</summary>
+    internal IReadOnlyList<PlacementReport> Placements =>
+        [.. _buffer.Attached.SelectMany(static a => a.Placements.Select(p => new PlacementReport(a.Device.Name, p.Placement.Kind.ToString(), p.Placement.Reason, p.Maps)))];
 
     /// <summary>Bytes written and acknowledged.</summary>
     internal long Copied { get; private set; }

@@ -27,6 +27,17 @@ internal sealed record CopyReport
 
     public long InvalidationsUnderLoad { get; init; }
 
+    /// <summary>Buffers that the exporter has moved out of its device's memory, those of other users included.</summary>
+    public long Evictions { get; init; }
+
+    public long Restores { get; init; }
+
+    /// <summary>Bytes of all users' buffers, under pressure.</summary>
+    public long WorkingSet { get; init; }
+
+    /// <summary>Where the buffer lay when it was mapped for a device, and why.</summary>
+    public IReadOnlyList<PlacementReport> Placements { get; init; } = [];
+
     public long Reissued { get; init; }
 
     public long IommuFaults { get; init; }
@@ -41,3 +52,6 @@ internal sealed record CopyReport
 
     public ErrorReport? Error { get; init; }
 }
+
+/// <summary>How often a device was given the buffer in one place.</summary>
+internal sealed record PlacementReport(string Device, string Kind, string Reason, long Maps);

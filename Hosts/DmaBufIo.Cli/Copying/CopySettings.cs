@@ -31,6 +31,8 @@ internal sealed record CopySettings
 
     public required bool KeepPartial { get; init; }
 
+    public bool Pressure { get; init; }
+
     /// <summary>Bytes to copy at most, or null for all.</summary>
     public long? Length { get; init; }
 

@@ -1,3 +1,4 @@
+using DmaBufIo.Devices;
 using DmaBufIo.Dma;
 using DmaBufIo.Errors;
 using DmaBufIo.Native;
@@ -21,6 +22,7 @@ internal sealed class NvmeModelFactory(IDmaFabric fabric) : IPciFunctionFactory
         new("thread", "on or off", "on", "Work on a thread of its own, or inline when the driver looks for completions"),
         new("cache", "on or off", "on", "Report a volatile write cache"),
         new("cachesize", "a size, whole blocks", "0", "Bytes of a write cache of its own, which a crash loses; 0 is none but the host's"),
+        new("slot", "a place in the PCI tree", "a root port of its own below hb0", "Where the controller hangs: BRIDGE/PORT[/PORT...]"),
     ];
 
     public string Word => "nvme";
@@ -37,9 +39,11 @@ internal sealed class NvmeModelFactory(IDmaFabric fabric) : IPciFunctionFactory
         if (FileStatus.Of(expression.Text, out FileStatus file) == Errno.Ok && file.Kind == FileKind.Other)
             throw new DmaBufIoException(Errno.EINVAL, "Pci.Model", expression.Text, "it is neither a regular file nor a block device", "Name a regular file");
         bool writeProtected = expression.Switch("ro", false);
+        int number = Interlocked.Increment(ref _count);
         var options = new NvmeModelOptions
         {
-            Name = $"nvme:{expression.Text}#{Interlocked.Increment(ref _count)}",
+            Name = $"nvme:{expression.Text}#{number}",
+            Location = expression.Location("slot") ?? DeviceLocation.Parse($"hb0/nvme{number}"),
             Path = expression.Text,
             LbaSize = Number(expression, "lba", 512),
             SizeBytes = expression.Options.ContainsKey("size") ? expression.Size("size", 0) : null,

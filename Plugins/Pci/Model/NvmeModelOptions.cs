@@ -1,3 +1,4 @@
+using DmaBufIo.Devices;
 using DmaBufIo.Errors;
 
 namespace DmaBufIo.Pci.Model;
@@ -7,6 +8,9 @@ public sealed record NvmeModelOptions
 {
     /// <summary>A name for messages and fault reports; unique among the living devices of a fabric.</summary>
     public string Name { get; init; } = "nvme-model";
+
+    /// <summary>Where the controller hangs in the PCI tree; null when that does not matter.</summary>
+    public DeviceLocation? Location { get; init; }
 
     /// <summary>The file behind namespace 1, or null for memory. The model opens it and holds it open until it is disposed.</summary>
     public string? Path { get; init; }

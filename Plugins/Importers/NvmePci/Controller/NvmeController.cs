@@ -40,7 +40,7 @@ internal sealed partial class NvmeController : IDisposable
         Name = name;
         _control = new SleepingMutex($"queues of {name}");
         Registers = new ControllerRegisters(function, name);
-        Device = new DmaDevice(name, function.AddressSpace);
+        Device = new DmaDevice(name, function.AddressSpace) { Location = function.Location };
         Registers.Disable();
         _admin = new AdminQueue(function, Registers, name, TimeSpan.FromMilliseconds(options.TimeoutMilliseconds));
         _recovery = new Recovery(this);

@@ -83,6 +83,9 @@ public sealed partial class NvmeControllerModel : PciFunction
     /// <inheritdoc/>
     public override string Name => _options.Name;
 
+    /// <inheritdoc/>
+    public override Devices.DeviceLocation? Location => _options.Location;
+
     /// <summary>Class 01-08-02: an NVM Express I/O controller.</summary>
     public override PciIdentity Identity => new(IdentifyData.Vendor, IdentifyData.Device, 0x010802);
 

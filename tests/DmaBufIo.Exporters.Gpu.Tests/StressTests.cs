@@ -1,0 +1,170 @@
+using System.Runtime.ExceptionServices;
+using DmaBufIo.Block;
+using DmaBufIo.Diagnostics;
+using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
+using DmaBufIo.Exporters.Gpu.Memory;
+using DmaBufIo.Plugins;
+using DmaBufIo.Rings;
+
+namespace DmaBufIo.Exporters.Gpu.Tests;
+
+/// <summary>Everything at once on real threads: transfers to and from buffers that are evicted and restored, jobs on them, users who press the memory.</summary>
+public sealed class StressTests
+{
+    private const int Block = 4096;
+    private const int Blocks = 64;
+
+    /// <summary>Transfers; the long run has a million (tests/long/gpu-stress.sh).</summary>
+    private static long Transfers => long.TryParse(Environment.GetEnvironmentVariable("DMABUFIO_STRESS_TRANSFERS"), out long all) ? all : 40_000;
+
+    [Fact]
+    public void Transfers_stay_exact_while_their_buffers_are_evicted_and_restored_and_the_GPU_works_on_them()
+    {
+        var longest = new List<LongWait>();
+        void OnWait(LongWait wait)
+        {
+            lock (longest)
+                longest.Add(wait);
+        }
+
+        DmaBufIoDiagnostics.LongWaitDetected += OnWait;
+        try
+        {
+            using var rig = new GpuRig();
+            Run(rig);
+        }
+        finally
+        {
+            DmaBufIoDiagnostics.LongWaitDetected -= OnWait;
+        }
+
+        Assert.Empty(longest);
+    }
+
+    private static void Run(GpuRig rig)
+    {
+        GpuBuffer[] buffers = [.. Enumerable.Range(0, 2).Select(i => rig.Buffer($"stress{i}", (Blocks + 1) * Block, "vram=4M"))];
+        BlockDevice[] disks = [rig.Disk("hb0/rp1", ownThread: false), rig.Disk("hb0/rp2", ownThread: true)];
+        long left = Transfers;
+        ExceptionDispatchInfo? failure = null;
+        using (IMemoryPressure pressure = rig.Factory.Press(buffers[0].Buffer))
+        {
+            Thread[] threads =
+            [
+                .. Enumerable.Range(0, 2).Select(i => Start(() => Transfer(rig, disks[i], buffers[i], i))),
+                Start(() => Compute(rig, buffers)),
+            ];
+            foreach (Thread thread in threads)
+                thread.Join();
+            failure?.Throw();
+            Assert.Null(pressure.Failure);
+            Assert.True(pressure.Evictions > 100 && pressure.Moves > 10, $"{pressure.Evictions} evictions, {pressure.Moves} moves of the buffer: too little happened");
+        }
+
+        Thread Start(Action action)
+        {
+            var thread = new Thread(() =>
+            {
+                try
+                {
+                    action();
+                }
+                catch (Exception e) when (e is not OutOfMemoryException)
+                {
+                    failure ??= ExceptionDispatchInfo.Capture(e);
+                    Interlocked.Exchange(ref left, 0);
+                }
+            });
+            thread.Start();
+            return thread;
+        }
+
+        void Transfer(GpuRig transferring, BlockDevice disk, GpuBuffer buffer, int seed)
+        {
+            var random = new Random(seed);
+            int[] versions = new int[Blocks];
+            using GpuRing ring = transferring.Open(disk, buffer);
+            while (Interlocked.Read(ref left) > 0)
+            {
+                int[] blocks = [.. Enumerable.Range(0, 8).Select(_ => random.Next(Blocks)).Distinct()];
+                foreach (int block in blocks)
+                    Touch(buffer, block, memory => Stamp(memory, block, ++versions[block]));
+                Do(ring, isWrite: true, blocks);
+                foreach (int block in blocks)
+                    Touch(buffer, block, static memory => memory.Clear());
+                Do(ring, isWrite: false, blocks);
+                foreach (int block in blocks)
+                    Touch(buffer, block, memory => Check(memory, block, versions[block]));
+                Interlocked.Add(ref left, -2 * blocks.Length);
+            }
+        }
+
+        void Compute(GpuRig computing, GpuBuffer[] all)
+        {
+            for (int i = 0; Interlocked.Read(ref left) > 0; i++)
+            {
+                // The last block is the GPU's own.
+                GpuBuffer buffer = all[i % all.Length];
+                computing.Factory.Fill(buffer.Buffer, Blocks * Block, Block, (byte)i);
+                IComputeJob hash = computing.Factory.Hash(buffer.Buffer, Blocks * Block, Block);
+                hash.Fence.Wait();
+                byte[] expected = new byte[Block];
+                expected.AsSpan().Fill((byte)i);
+                Assert.Equal(System.Security.Cryptography.SHA256.HashData(expected), hash.Result.ToArray());
+            }
+        }
+    }
+
+    private static void Do(GpuRing ring, bool isWrite, int[] blocks)
+    {
+        var completions = new RingCompletion[blocks.Length];
+        foreach (int block in blocks)
+            Assert.True(isWrite ? ring.Ring.TryWriteFixed(ring.File, 0, block * Block, Block, block * Block, (ulong)block) : ring.Ring.TryReadFixed(ring.File, 0, block * Block, Block, block * Block, (ulong)block));
+        ring.Ring.Submit();
+        for (int left = blocks.Length; left > 0;)
+        {
+            int count = ring.Ring.Reap(completions, 1);
+            foreach (RingCompletion completion in completions.AsSpan(0, count))
+                Assert.Equal(new RingCompletion(completion.UserData, Errno.Ok, Block), completion);
+            left -= count;
+        }
+    }
+
+    private delegate void OnMemory(Span<byte> memory);
+
+    // As the CPU may: with the lock held and behind moves and jobs.
+    private static void Touch(GpuBuffer buffer, int block, OnMemory use)
+    {
+        using ReservationGuard guard = buffer.Buffer.Reservation.Lock();
+        Assert.Equal(Errno.Ok, buffer.Buffer.Reservation.Wait(FenceUsage.Read));
+        long at = block * (long)Block;
+        foreach (DmaBufIo.Memory.MemoryRange range in buffer.Place.Memory)
+        {
+            if (at < range.Length)
+            {
+                use(range.Region.Span(range.Offset + at, Block));
+                return;
+            }
+
+            at -= range.Length;
+        }
+
+        Assert.Fail("the block is nowhere");
+    }
+
+    private static void Stamp(Span<byte> memory, int block, int version)
+    {
+        for (int sector = 0; sector < Block; sector += 512)
+        {
+            BitConverter.TryWriteBytes(memory[sector..], block);
+            BitConverter.TryWriteBytes(memory[(sector + 508)..], version);
+        }
+    }
+
+    private static void Check(Span<byte> memory, int block, int version)
+    {
+        for (int sector = 0; sector < Block; sector += 512)
+            Assert.Equal((block, version), (BitConverter.ToInt32(memory[sector..]), BitConverter.ToInt32(memory[(sector + 508)..])));
+    }
+}
