@@ -86,6 +86,58 @@ public sealed class CompositeTests
         }
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void T12_an_exporter_that_moves_the_buffer_while_it_is_mapped_for_one_member_leaves_no_member_with_the_old_place(int moves)
+    {
+        using var rig = new PuppetRig(3);
+        var exporter = new FickleExporter(1 << 16) { MovesFor = rig.Members[1].Device, Moves = moves };
+        var file = new Files.BlockDeviceFile(Stripes(rig));
+        using (var ring = new Ring(new RingOptions { Name = "test" }))
+        {
+            ring.RegisterBuffer(0, new BufferRegistration { Buffer = exporter.Buffer, File = file });
+            exporter.Region.Span(0, 3 * 4096).Fill(8);
+            Assert.True(ring.TryWriteFixed(file, 0, 0, 3 * 4096, 0, 1));
+            ring.Submit(Token);
+            var completions = new RingCompletion[1];
+            Assert.Equal(1, ring.Reap(completions, 1, Token));
+            Assert.Equal(new RingCompletion(1, Errno.Ok, 3 * 4096), completions[0]);
+            Assert.All(rig.Members, static m => Assert.Equal((1, 8), (m.LiveMaps, m.Store[0])));
+            RemovedBuffer removed = ring.RemoveBuffer(0);
+            ring.Dispose();
+            Assert.Equal(Errno.Ok, removed.WaitReleased(Token));
+        }
+
+        exporter.Buffer.Put();
+        file.Put();
+    }
+
+    [Fact]
+    public void T12_an_exporter_that_moves_it_each_time_is_refused_and_nothing_stays_mapped()
+    {
+        using var rig = new PuppetRig(3);
+        var exporter = new FickleExporter(1 << 16) { MovesFor = rig.Members[2].Device, Moves = int.MaxValue };
+        var file = new Files.BlockDeviceFile(Stripes(rig));
+        using (var ring = new Ring(new RingOptions { Name = "test" }))
+        {
+            ring.RegisterBuffer(0, new BufferRegistration { Buffer = exporter.Buffer, File = file });
+            Assert.True(ring.TryWriteFixed(file, 0, 0, 4096, 0, 1));
+            ring.Submit(Token);
+            var completions = new RingCompletion[1];
+            Assert.Equal(1, ring.Reap(completions, 1, Token));
+            Assert.Equal(Errno.EIO, completions[0].Status);
+            Assert.Contains("moved each time it was mapped", ring.TokenAt(0)!.LastMapError!.Message, StringComparison.Ordinal);
+            Assert.All(rig.Members, static m => Assert.Equal(0, m.LiveMaps));
+            RemovedBuffer removed = ring.RemoveBuffer(0);
+            ring.Dispose();
+            Assert.Equal(Errno.Ok, removed.WaitReleased(Token));
+        }
+
+        exporter.Buffer.Put();
+        file.Put();
+    }
+
     [Fact]
     public void B3_parts_are_cut_at_chunks_and_members_limits_and_hold_the_right_bytes()
     {
