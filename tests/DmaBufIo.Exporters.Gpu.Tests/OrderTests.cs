@@ -89,7 +89,7 @@ public sealed class OrderTests
         using var rig = new GpuRig();
         (DmaAddressSpace space, DmaPort port) = rig.Iommu.AddDevice("puppet");
         var device = new Models.Puppets.PuppetBlockDevice("puppet", space, port, 1 << 20, new Block.QueueLimits(512)) { Hold = true };
-        GpuBuffer buffer = rig.Buffer("b", Size, "vram=1M");
+        GpuBuffer buffer = rig.Buffer("b", Size, "vram=1M,placement=system"); // the job moves nothing
         var file = new Files.BlockDeviceFile(device);
         using (var ring = new Ring(new RingOptions { Name = "test" }))
         {

@@ -42,6 +42,30 @@ public sealed class PressureTests
     }
 
     [Fact]
+    public void A_large_buffer_gets_the_room_that_was_made_for_it_before_small_ones_that_came_later()
+    {
+        using var rig = new GpuRig();
+        GpuBuffer large = rig.Buffer("large", 1 << 20, "vram=1M");
+        rig.Buffer("a", 512 << 10);
+        rig.Buffer("b", 384 << 10); // leaves 128K
+        large.Gpu.Copies.IsHeld = true;
+        var job = new Thread(() => rig.Factory.Hash(large.Buffer, 0, 4096));
+        job.Start();
+        GpuRig.Until(static () => Waits("copy engine"));
+        GpuBuffer? small = null;
+        var later = new Thread(() => small = rig.Buffer("small", 64 << 10));
+        later.Start();
+        GpuRig.Until(() => Waits("turn for 65536") || !later.IsAlive);
+        Assert.True(later.IsAlive);
+        large.Gpu.Copies.IsHeld = false;
+        job.Join();
+        later.Join();
+        Assert.True(small!.Place.IsVram);
+
+        static bool Waits(string what) => Diagnostics.DmaBufIoDiagnostics.Snapshot().Waits.Any(w => w.WaitsFor.Contains(what, StringComparison.Ordinal) && !w.WaitsFor.Contains("work of", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public void F5_jobs_that_want_the_same_buffers_in_different_orders_and_evict_each_others_go_on()
     {
         using var rig = new GpuRig();
