@@ -43,7 +43,7 @@ public sealed partial class ReadmeTests
         using var folder = new WorkFolder();
         folder.Random("a.bin", 3 << 20);
         MatchCollection commands = Copies().Matches(s_readme);
-        Assert.Equal(5, commands.Count);
+        Assert.Equal(7, commands.Count);
         foreach (Match command in commands)
         {
             string[] arguments = [.. command.Groups[1].Value.Split(' ').Select(a => a.Trim('"').Replace("/tmp/", folder["."] + "/", StringComparison.Ordinal))];
