@@ -79,6 +79,9 @@ public enum Errno
     /// <summary>The device did not answer in time.</summary>
     ETIMEDOUT = 110,
 
+    /// <summary>Peer-to-peer is not possible: the path between two devices does not carry the one's accesses to the other's memory.</summary>
+    EREMOTEIO = 121,
+
     /// <summary>The request was cancelled: reset, removal or shutdown (T11, N8).</summary>
     ECANCELED = 125,
 }
