@@ -3,6 +3,7 @@ using DmaBufIo.Dma;
 using DmaBufIo.Errors;
 using DmaBufIo.Hosting.Topology;
 using DmaBufIo.Plugins;
+using DmaBufIo.Rings;
 using DmaBufIo.Tokens;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;

@@ -93,8 +93,9 @@ public sealed partial class Ring
         return new RemovedBuffer(old, _context);
     }
 
-    /// <summary>The token of a filled slot, or null; also null when the buffer is mapped per request, or every request is bounced.</summary>
+    /// <summary>The token of a filled slot, or null.</summary>
     /// <param name="slot">The slot.</param>
+    /// <returns>Null also when the buffer is mapped per request, or every request is bounced (<see cref="BounceTokenAt"/>).</returns>
     public DmaBufToken? TokenAt(int slot) => (uint)slot < (uint)_slots.Length ? _slots[slot]?.Token : null;
 
     /// <summary>How the buffer of a filled slot is mapped; null when the slot is empty or outside the table.</summary>
