@@ -4,6 +4,7 @@ using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Hosting;
 using DmaBufIo.Plugins;
+using DmaBufIo.Rings;
 using DmaBufIo.Tokens;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
