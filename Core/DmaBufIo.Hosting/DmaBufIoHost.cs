@@ -3,6 +3,7 @@ using DmaBufIo.Dma;
 using DmaBufIo.Errors;
 using DmaBufIo.Hosting.Topology;
 using DmaBufIo.Plugins;
+using DmaBufIo.Rings;
 using DmaBufIo.Tokens;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -57,6 +58,11 @@ public sealed class DmaBufIoHost : IDisposable
 
     /// <summary>How tokens behave, from <see cref="DmaBufIoOptions.Invalidation"/>: for opening files and registering buffers.</summary>
     public TokenOptions TokenOptions => TokenOptions.Default with { Design = Options.Invalidation };
+
+    /// <summary>
+    /// How rings are made, from <see cref="DmaBufIoOptions.Invalidation"/> and <see cref="DmaBufIoOptions.TransferPolicy"/>: <c>new Ring(host.RingOptions with { Entries = 32 })</c>.
+    /// </summary>
+    public RingOptions RingOptions => new() { Tokens = TokenOptions, TransferPolicy = Options.TransferPolicy };
 
     /// <summary>The open devices, in the order of opening.</summary>
     public IReadOnlyList<OpenedDevice> Devices

@@ -1,6 +1,7 @@
 using DmaBufIo.Dma;
 using DmaBufIo.Hosting.Loading;
 using DmaBufIo.Plugins;
+using DmaBufIo.Rings;
 using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Hosting;
@@ -33,6 +34,9 @@ public sealed class DmaBufIoOptions
 
     /// <summary>How an invalidation makes sure that nobody uses the old addresses; draining by default.</summary>
     public InvalidationDesign Invalidation { get; set; }
+
+    /// <summary>What happens to requests that a device cannot do in the buffer's own memory: refused, or copied by the CPU and said so; refused by default.</summary>
+    public TransferPolicy TransferPolicy { get; set; }
 
     /// <summary>True to load plugins for good: calls into them are about 0.7 ns cheaper, and unloading gives no memory back.</summary>
     public bool NonCollectiblePlugins { get; set; }

@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using DmaBufIo.Dma;
+using DmaBufIo.DmaBufs;
 using DmaBufIo.Files;
 using DmaBufIo.Hosting;
 using DmaBufIo.Models;
@@ -29,12 +30,35 @@ public sealed partial class ReadmeTests
     }
 
     [Fact]
-    public void The_hosts_example_is_the_code_of_this_test()
+    public async Task The_example_of_a_bounced_read_runs_as_printed()
+    {
+        using var folder = new WorkFolder();
+        string path = folder.Random("a", 4096);
+        var options = new DmaBufIoOptions { PluginFolder = Path.Combine(CommandProcess.Folder, "plugins") };
+        using DmaBufIoHost host = DmaBufIoHost.Create(options.UseFabric(static _ => new ModelIommu(new ModelIommuOptions { Mode = IommuMode.Strict })));
+        using OpenedDevice device = host.Open(path, readOnly: true);
+        using ExportedBuffer exported = host.CreateBuffer("udmabuf", "b0", 1 << 20);
+        var file = new BlockDeviceFile(device.BlockDevice, OpenFlags.Direct | OpenFlags.ReadOnly);
+        var output = new StringWriter();
+        Console.SetOut(output);
+        BounceExample(host, file, exported.Buffer);
+        file.Put();
+        Assert.Contains("RingCompletion { UserData = 1, Status = Ok, Bytes = 4096, Bounce = Unaligned }", output.ToString(), StringComparison.Ordinal);
+        byte[] bytes = await File.ReadAllBytesAsync(path, TestContext.Current.CancellationToken);
+        Assert.True(exported.Buffer.Describe().Ranges[0].Region.Span(1, 4096).SequenceEqual(bytes));
+    }
+
+    [Fact]
+    public void The_hosts_examples_are_the_code_of_this_test()
     {
         string source = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "ReadmeTests.cs"));
-        Match body = Body().Match(source);
-        string code = string.Join('\n', body.Groups[1].Value.Split('\n').Select(static l => l.StartsWith("        ", StringComparison.Ordinal) ? l[8..] : l)).Trim('\n');
-        Assert.Contains($"```csharp\n{code}\n```", s_readme, StringComparison.Ordinal);
+        MatchCollection bodies = Body().Matches(source);
+        Assert.Equal(2, bodies.Count);
+        foreach (Match body in bodies)
+        {
+            string code = string.Join('\n', body.Groups[1].Value.Split('\n').Select(static l => l.StartsWith("        ", StringComparison.Ordinal) ? l[8..] : l)).Trim('\n');
+            Assert.Contains($"```csharp\n{code}\n```", s_readme, StringComparison.Ordinal);
+        }
     }
 
     [Fact]
@@ -102,6 +126,20 @@ public sealed partial class ReadmeTests
         }
 
         await app.StopAsync();
+    }
+
+    // </example>
+
+    // <example>
+    private static void BounceExample(DmaBufIoHost host, BlockDeviceFile file, DmaBuf buffer)
+    {
+        using var ring = new Ring(host.RingOptions with { Entries = 8, TransferPolicy = TransferPolicy.AllowBounce });
+        ring.RegisterBuffer(0, new BufferRegistration { Buffer = buffer, File = file, Direction = DmaDirection.FromDevice });
+        ring.TryReadFixed(file, slot: 0, bufferOffset: 1, length: 4096, fileOffset: 0, userData: 1); // NVMe wants a multiple of 4
+        ring.Submit();
+        var completions = new RingCompletion[1];
+        ring.Reap(completions, minimum: 1);
+        Console.WriteLine(completions[0]); // RingCompletion { UserData = 1, Status = Ok, Bytes = 4096, Bounce = Unaligned }
     }
 
     // </example>

@@ -4,6 +4,7 @@ using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Hosting;
 using DmaBufIo.Plugins;
+using DmaBufIo.Rings;
 using DmaBufIo.Tokens;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -66,6 +67,7 @@ public sealed class HostTests : IDisposable
     [InlineData("Iommu", "loose", "strict, lazy, passthrough")]
     [InlineData("Iommu", "1", "strict, lazy, passthrough")]
     [InlineData("Invalidation", "", "draining, fenced")]
+    [InlineData("TransferPolicy", "bounce", "direct, allowbounce")]
     [InlineData("NonCollectiblePlugins", "yes", "true, false")]
     public async Task A_wrong_value_in_the_configuration_fails_the_start_and_lists_the_right_ones(string key, string value, string known)
     {
@@ -84,12 +86,13 @@ public sealed class HostTests : IDisposable
         {
             o.PluginFolder = " ";
             o.Iommu = (IommuPolicy)9;
+            o.TransferPolicy = (TransferPolicy)9;
             o.SharedAssemblies.Add("Contoso.dll");
         });
 
         var error = await Assert.ThrowsAsync<OptionsValidationException>(() => application.StartAsync(TestContext.Current.CancellationToken));
 
-        Assert.Equal(3, error.Failures.Count());
+        Assert.Equal(4, error.Failures.Count());
     }
 
     [Fact]
@@ -117,6 +120,21 @@ public sealed class HostTests : IDisposable
         using DmaBufIoHost host = _yard.Start(static o => o.Invalidation = InvalidationDesign.Fenced);
 
         Assert.Equal(TokenOptions.Default with { Design = InvalidationDesign.Fenced }, host.TokenOptions);
+    }
+
+    [Fact]
+    public async Task The_transfer_policy_reaches_the_rings_from_code_and_from_the_configuration()
+    {
+        using (DmaBufIoHost host = _yard.Start(static o => o.Invalidation = InvalidationDesign.Fenced))
+        {
+            Assert.Equal(TransferPolicy.Direct, host.RingOptions.TransferPolicy);
+            Assert.Equal(host.TokenOptions, host.RingOptions.Tokens);
+        }
+
+        using IHost application = Build(static o => o.LoadPluginFolder = false, ("DmaBufIo:TransferPolicy", "AllowBounce"));
+        await application.StartAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(TransferPolicy.AllowBounce, application.Services.GetRequiredService<DmaBufIoHost>().RingOptions.TransferPolicy);
+        await application.StopAsync(TestContext.Current.CancellationToken);
     }
 
     [Fact]

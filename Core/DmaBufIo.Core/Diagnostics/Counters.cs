@@ -21,7 +21,10 @@ public static class Counters
     /// <summary>Parts of requests that failed on a member of a set.</summary>
     public static Counter MemberFaults { get; } = new();
 
-    /// <summary>Bytes that the CPU has copied into or out of the memory of requests (<see cref="Iov.IovIter.CopyTo"/>, <see cref="Iov.IovIter.CopyFrom"/>). Requests with premapped memory never add to it (I4).</summary>
+    /// <summary>
+    /// Bytes that the CPU has copied into or out of the memory of requests (<see cref="Iov.IovIter.CopyTo"/>, <see cref="Iov.IovIter.CopyFrom"/>), or between a registered buffer and a
+    /// ring's bounce pool. Direct requests never add to it (I4).
+    /// </summary>
     public static Counter BytesCopied { get; } = new();
 
     /// <summary>Driver callbacks that threw where nobody can be told.</summary>

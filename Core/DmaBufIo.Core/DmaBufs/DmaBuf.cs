@@ -13,6 +13,7 @@ public sealed class DmaBuf
 {
     private readonly Lock _attachLock = new();
     private readonly List<DmaAttachment> _attachments = [];
+    private readonly List<IInvalidationTarget> _cpuTargets = []; // importers without a device
     private readonly MemfdHandle? _descriptor;
     private int _references = 1;
     private long _generation = 1;
@@ -73,13 +74,13 @@ public sealed class DmaBuf
     /// <summary>The descriptor that stands for the buffer, or null. Owned by the buffer: duplicate it to keep it.</summary>
     public MemfdHandle? Descriptor => _descriptor;
 
-    /// <summary>Attachments that exist, for diagnostics and tests.</summary>
+    /// <summary>Attachments that exist, for diagnostics and tests. The CPU counts as one device.</summary>
     public int Attachments
     {
         get
         {
             lock (_attachLock)
-                return _attachments.Count;
+                return _attachments.Count + (_cpuTargets.Count == 0 ? 0 : 1);
         }
     }
 
@@ -192,6 +193,27 @@ public sealed class DmaBuf
     }
 
     /// <summary>
+    /// Attaches the CPU, dynamically: its importer takes the memory from <see cref="Describe"/>, with the reservation lock held, where devices are given a table.
+    /// </summary>
+    /// <param name="target">Takes invalidations like a device's importer; end it by <see cref="DetachCpu"/>.</param>
+    internal void AttachCpu(IInvalidationTarget target)
+    {
+        lock (_attachLock)
+            _cpuTargets.Add(target);
+    }
+
+    /// <summary>Ends <see cref="AttachCpu"/>.</summary>
+    /// <param name="target">The target given to it.</param>
+    internal void DetachCpu(IInvalidationTarget target)
+    {
+        lock (_attachLock)
+        {
+            if (!_cpuTargets.Remove(target))
+                throw new InvalidOperationException($"This importer is not attached to buffer {Name} for the CPU.");
+        }
+    }
+
+    /// <summary>
     /// Tells every dynamic importer to give its maps up. In the draining design no request uses the old addresses when it returns; in the fenced
     /// design that is so when the fences it has added to the reservation object have signalled (F7).
     /// </summary>
@@ -213,7 +235,7 @@ public sealed class DmaBuf
         Interlocked.Increment(ref _generation);
         IInvalidationTarget[] targets;
         lock (_attachLock)
-            targets = [.. _attachments.SelectMany(static a => a.Targets).Distinct()];
+            targets = [.. _attachments.SelectMany(static a => a.Targets).Concat(_cpuTargets).Distinct()];
         foreach (IInvalidationTarget target in targets)
             target.Invalidate(batch, held);
     }

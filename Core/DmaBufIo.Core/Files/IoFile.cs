@@ -107,6 +107,15 @@ public abstract class IoFile : ITokenOwner
     }
 
     /// <summary>
+    /// Registers a buffer for requests that the CPU copies through a bounce pool: the file's devices are not asked. Checked as in <see cref="OpenToken"/>.
+    /// </summary>
+    internal DmaBufToken OpenBounceToken(DmaBuf buffer, DmaDirection direction, TokenOptions options)
+    {
+        CheckRegistration(direction);
+        return DmaBufToken.Create(new BouncedFile(this), buffer, direction, options, static (b, d) => new BounceTokenDriver(b, d));
+    }
+
+    /// <summary>
     /// What <see cref="OpenToken"/> checks, for a registration that needs no token because each of its requests is mapped for itself.
     /// </summary>
     internal void CheckRegistration(DmaDirection direction)

@@ -34,6 +34,9 @@ public sealed record BufferRegistration
     /// <summary>When the device's mapping is made: once for all requests, or for each.</summary>
     public BufferMapping Mapping { get; init; }
 
+    /// <summary>What happens to its requests that the device cannot do in place; null for what the ring says (<see cref="RingOptions.TransferPolicy"/>).</summary>
+    public TransferPolicy? Policy { get; init; }
+
     /// <summary>Must be 0: a registered buffer has no address of its own, requests give byte offsets into it (R1, R2).</summary>
     public ulong Address { get; init; }
 

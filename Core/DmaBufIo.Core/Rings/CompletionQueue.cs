@@ -23,6 +23,9 @@ internal sealed class CompletionQueue
         items[(_head + _count++) & (items.Length - 1)] = new RingCompletion(userData, status, bytes);
     }
 
+    [Diagnostics.HotPath]
+    internal void Add(in RingCompletion completion) => _items[(_head + _count++) & (_items.Length - 1)] = completion;
+
     /// <summary>Takes as many as there are and fit.</summary>
     [Diagnostics.HotPath]
     internal int Take(Span<RingCompletion> completions)

@@ -1,3 +1,4 @@
+using System.Text;
 using DmaBufIo.Errors;
 
 namespace DmaBufIo.Rings;
@@ -8,4 +9,29 @@ namespace DmaBufIo.Rings;
 /// before it was issued.
 /// </param>
 /// <param name="Bytes">Bytes transferred; fewer than asked for at the end of the file.</param>
-public readonly record struct IoStatus(Errno Status, long Bytes);
+public readonly record struct IoStatus(Errno Status, long Bytes)
+{
+    private readonly long _how = (uint)Status; // as in RingCompletion
+
+    /// <summary><c>Ok</c>, or the first error.</summary>
+    public Errno Status
+    {
+        get => (Errno)(int)_how;
+        init => _how = (_how & ~0xFFFF_FFFFL) | (uint)value;
+    }
+
+    /// <summary>Why it went through the bounce pool; <see cref="BounceReason.None"/> for a direct request.</summary>
+    public BounceReason Bounce
+    {
+        get => (BounceReason)(byte)(_how >> 32);
+        init => _how = (uint)_how | ((long)value << 32);
+    }
+
+    private bool PrintMembers(StringBuilder text)
+    {
+        text.Append($"Status = {Status}, Bytes = {Bytes}");
+        if (Bounce != BounceReason.None)
+            text.Append($", Bounce = {Bounce}");
+        return true;
+    }
+}

@@ -25,6 +25,10 @@ internal sealed class Registration
         _release = new ReleaseItem(buffer, workers);
     }
 
+    /// <summary>Without a direct way: every request is bounced, through a token of the CPU's, which holds the buffer.</summary>
+    internal Registration(BouncePath bounce, RingFile ringFile, ulong tag)
+        : this(bounce.Token.Buffer.Size, bounce.Token.Direction, ringFile, tag) => Bounce = bounce;
+
     private Registration(long size, DmaDirection direction, RingFile ringFile, ulong tag)
     {
         File = ringFile.File;
@@ -34,8 +38,11 @@ internal sealed class Registration
         Tag = tag;
     }
 
-    /// <summary>Premapped: the token. Else null.</summary>
+    /// <summary>Premapped: the token. Else null, also when every request is bounced.</summary>
     internal DmaBufToken? Token { get; }
+
+    /// <summary>How its requests may be bounced; null where they may not (<see cref="TransferPolicy.Direct"/>).</summary>
+    internal BouncePath? Bounce { get; init; }
 
     /// <summary>Mapped per request: the buffer's memory. Else null.</summary>
     internal MemoryLayout? Memory { get; }
@@ -50,7 +57,10 @@ internal sealed class Registration
 
     internal ulong Tag { get; }
 
-    /// <summary>Set once nothing of a registration without a token is left; null for one with a token.</summary>
+    /// <summary>Its tokens: none, the device's, the CPU's, or both.</summary>
+    internal IEnumerable<DmaBufToken> Tokens => new[] { Token, Bounce?.Token }.OfType<DmaBufToken>();
+
+    /// <summary>Set once the reference on a buffer that is mapped per request is dropped; null for the others, whose tokens hold it.</summary>
     internal Completion? Released => _release?.Done;
 
     /// <summary>What its requests without a map name it by.</summary>
@@ -64,15 +74,17 @@ internal sealed class Registration
 
     internal bool IsRemoved { get; set; }
 
+    /// <summary>True for what the next requests name it by.</summary>
+    internal bool IsKept(MapUse use) => ReferenceEquals(use, Bare) || ReferenceEquals(use, Mapped) || ReferenceEquals(use, Bounce?.Use);
+
     /// <summary>
     /// The last request of a removed registration has ended; this may be completion context, so workers do the rest (T10).
     /// </summary>
     internal void Release()
     {
-        if (_release is null)
-            Token!.Release();
-        else
-            _release.Workers.Queue(_release);
+        Token?.Release();
+        Bounce?.Token.Release();
+        _release?.Workers.Queue(_release);
     }
 
     private sealed class ReleaseItem(DmaBuf buffer, WorkQueue workers) : WorkItem

@@ -17,11 +17,14 @@ public sealed class RemovedBuffer
         _context = context;
     }
 
-    /// <summary>The registration's token; null when it was mapped per request.</summary>
+    /// <summary>The registration's token; null when it was mapped per request, or every request was bounced.</summary>
     public DmaBufToken? Token => _registration.Token;
 
+    /// <summary>The token through which the CPU saw the buffer; null without <see cref="TransferPolicy.AllowBounce"/>.</summary>
+    public DmaBufToken? BounceToken => _registration.Bounce?.Token;
+
     /// <summary>True once no request uses it, nothing of it is mapped, and its references are dropped.</summary>
-    public bool IsReleased => _registration.Token?.IsReleased ?? _registration.Released!.IsDone;
+    public bool IsReleased => _registration.Tokens.All(static t => t.IsReleased) && _registration.Released is not { IsDone: false };
 
     /// <summary>
     /// Waits until nothing of the registration is left: requests ended, mappings undone, references dropped. The memory of a
@@ -32,10 +35,16 @@ public sealed class RemovedBuffer
     /// <remarks>Reaps queues while it waits (T14). Requests that are parked for want of room are their ring's to submit again.</remarks>
     public Errno WaitReleased(CancellationToken cancellationToken = default)
     {
-        if (_registration.Token is { } token)
-            return token.WaitReleased(cancellationToken);
+        foreach (DmaBufToken token in _registration.Tokens)
+        {
+            Errno waited = token.WaitReleased(cancellationToken);
+            if (waited != Errno.Ok)
+                return waited;
+        }
+
+        if (_registration.Released is not { } released)
+            return Errno.Ok;
         var wait = new PollingWait(new WaitReason($"requests of a removed registration of {_context.Name}"));
-        Completion released = _registration.Released!;
         while (true)
         {
             if (!released.IsDone)

@@ -138,10 +138,10 @@ public sealed partial class Ring
     }
 
     /// <summary>An awaited request has ended; the rest comes after the batch.</summary>
-    private void CompleteAwaited(int tag, AsyncRequest awaited, in IoRequest io)
+    private void CompleteAwaited(int tag, AsyncRequest awaited, in IoRequest io, BounceReason bounce = BounceReason.None)
     {
         _async[tag] = null;
-        awaited.Result = new IoStatus(io.Status, io.Transferred);
+        awaited.Result = new IoStatus(io.Status, io.Transferred) { Bounce = bounce };
         _endedAsync.Enqueue(awaited);
     }
 

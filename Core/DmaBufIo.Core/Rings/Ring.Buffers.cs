@@ -16,9 +16,11 @@ public sealed partial class Ring
     /// <param name="registration">Buffer, file, direction.</param>
     /// <exception cref="DmaBufIoException">
     /// No table (<c>ENXIO</c>); slot outside the table, address, length or reserved given, more than one of buffer, descriptor and memory,
-    /// an unknown mapping, a descriptor that is no dma-buf, a file opened for buffered I/O (<c>EINVAL</c>); no buffer or file given or one
-    /// that was closed (<c>EBADF</c>); a file without the token operation, or a buffer that moves or does not say what it is made of, to be
-    /// mapped per request (<c>EOPNOTSUPP</c>); the device is gone (<c>ENODEV</c>) (R1).
+    /// an unknown mapping or policy, a descriptor that is no dma-buf, a file opened for buffered I/O, a block that does not fit a piece of
+    /// the bounce pool (<c>EINVAL</c>); no buffer or file given or one that was closed (<c>EBADF</c>); a file without the token operation,
+    /// or a buffer that moves or does not say what it is made of, to be mapped per request (<c>EOPNOTSUPP</c>); the device cannot reach the
+    /// buffer's memory (<c>EREMOTEIO</c>); the device is gone (<c>ENODEV</c>) (R1). With <see cref="TransferPolicy.AllowBounce"/>
+    /// <c>EOPNOTSUPP</c> and <c>EREMOTEIO</c> are left only for a buffer whose memory the CPU does not see.
     /// </exception>
     public void RegisterBuffer(int slot, BufferRegistration registration)
     {
@@ -40,9 +42,18 @@ public sealed partial class Ring
         IoFile file = registration.File ?? throw Refused(Errno.EBADF, slot, "no target file was given", "Give the file whose requests will use the buffer");
         if (file.IsClosed)
             throw Refused(Errno.EBADF, slot, $"the target file {file.Name} was closed", "Open it again");
+        TransferPolicy policy = registration.Policy ?? _options.TransferPolicy;
+        if (!Enum.IsDefined(policy))
+            throw Refused(Errno.EINVAL, slot, $"'{policy}' is no transfer policy", "Give Direct or AllowBounce");
         DmaBuf buffer = TakeBuffer(slot, registration);
         try
         {
+            if (policy == TransferPolicy.AllowBounce)
+            {
+                Replace(slot, RegisterBouncing(slot, registration, file, buffer));
+                return;
+            }
+
             if (registration.Mapping == BufferMapping.PerRequest)
             {
                 Replace(slot, RegisterPerRequest(slot, registration, file, buffer));
@@ -84,13 +95,14 @@ public sealed partial class Ring
 
     /// <summary>The token of a filled slot, or null.</summary>
     /// <param name="slot">The slot.</param>
+    /// <returns>Null also when the buffer is mapped per request, or every request is bounced (<see cref="BounceTokenAt"/>).</returns>
     public DmaBufToken? TokenAt(int slot) => (uint)slot < (uint)_slots.Length ? _slots[slot]?.Token : null;
 
     /// <summary>How the buffer of a filled slot is mapped; null when the slot is empty or outside the table.</summary>
     /// <param name="slot">The slot.</param>
     public BufferMapping? MappingAt(int slot) =>
         (uint)slot >= (uint)_slots.Length || _slots[slot] is not { } filled ? null
-        : filled.Token is null ? BufferMapping.PerRequest : BufferMapping.Premapped;
+        : filled.Memory is null ? BufferMapping.Premapped : BufferMapping.PerRequest;
 
     /// <summary>Makes a file usable in requests without a buffer (flush). Files of registered buffers are usable already.</summary>
     /// <param name="file">The file; the ring takes a reference until it is disposed.</param>

@@ -156,7 +156,7 @@ public sealed partial class Ring
         uint now = (uint)Environment.TickCount64;
         for (int i = 0; i < _requests.Length; i++)
         {
-            DmaMap? map = _requests[i].State is RequestState.Issued or RequestState.Partial ? PeekMap(_requests[i]) : null;
+            DmaMap? map = _requests[i].State is RequestState.Issued or RequestState.Partial or RequestState.Bounced ? PeekMap(_requests[i]) : null;
             if (map is null)
                 continue;
             var age = TimeSpan.FromMilliseconds(Math.Max(0, (int)(now - _requests[i].Since)));
@@ -410,13 +410,16 @@ public sealed partial class Ring
         Registration registration = RegistrationOf(request)!;
         if (registration.Token is not { } token)
         {
-            IssuePerRequest(tag, registration);
+            IssueWithoutToken(tag, registration, isRetry, cancellationToken);
             return;
         }
 
         DmaMap? map = token.TryGetMap(_context);
         if (map is null)
         {
+            if (registration.Bounce is { } path && TryBounceUnmapped(tag, path, isRetry, cancellationToken))
+                return;
+            long generation = token.Buffer.Generation;
             Errno failed = GetMapAwaited(tag, token, out map, cancellationToken);
             if (failed == Errno.EINTR && isRetry && cancellationToken.IsCancellationRequested && !IsCancelled(tag))
             {
@@ -427,6 +430,8 @@ public sealed partial class Ring
 
             if (failed != Errno.Ok)
             {
+                if (TryBounceUnmappable(tag, registration, failed, generation, isRetry, cancellationToken))
+                    return;
                 _ios[tag].Iter = default;
                 _ios[tag].Status = failed;
                 End(tag);
@@ -489,7 +494,12 @@ public sealed partial class Ring
 
         bool error = status is not (Errno.Ok or Errno.EAGAIN);
         if (error && io.Status == Errno.Ok)
+        {
+            if (status == Errno.EINVAL && TryParkUnaligned(tag))
+                return;
             io.Status = status;
+        }
+
         if (!error && io.Status == Errno.Ok && io.Iter.Count > 0)
         {
             // The rest follows when bios have ended, with the same reference.
@@ -580,10 +590,11 @@ public sealed partial class Ring
         request.State = RequestState.Free;
         if (io.Status != Errno.Ok)
             _context.Counters.Failed++;
+        BounceReason bounce = _bounced is null ? BounceReason.None : TakeBounceReason(tag);
         if (_asyncOutstanding != 0 && _async[tag] is { } awaited)
-            CompleteAwaited(tag, awaited, io);
+            CompleteAwaited(tag, awaited, io, bounce);
         else
-            _ended.Add(request.UserData, io.Status, io.Transferred);
+            _ended.Add(new RingCompletion(request.UserData, io.Status, io.Transferred) { Bounce = bounce });
         _free[_freeCount++] = tag;
     }
 
@@ -611,8 +622,10 @@ public sealed partial class Ring
             {
                 if (isFlush)
                     IssueFlush(tag);
-                else
+                else if (_bounced is null)
                     IssueSlow(tag, isRetry: true, cancellationToken);
+                else
+                    IssueParked(tag, cancellationToken);
             }
             catch (Exception e) when (e is not OutOfMemoryException)
             {
@@ -620,9 +633,14 @@ public sealed partial class Ring
             }
 
             if (_requests[tag].State == RequestState.Parked)
-                file.FullIn = _retries;
+            {
+                if (_bounced is null || !WaitsForPiece(tag))
+                    file.FullIn = _retries;
+            }
             else
+            {
                 _context.Counters.Reissued++;
+            }
         }
     }
 
@@ -654,6 +672,12 @@ public sealed partial class Ring
         {
             int tag = _partial.Take();
             ref RingRequest request = ref _requests[tag];
+            if (request.State == RequestState.Bounced)
+            {
+                ContinueBounced(tag);
+                continue;
+            }
+
             if (_ios[tag].Status != Errno.Ok)
             {
                 Settle(tag, _ios[tag].Status);

@@ -12,7 +12,16 @@ namespace DmaBufIo.Rings;
 /// in place of a map.</content>
 public sealed partial class Ring
 {
+    private WorkQueue PutWorkers => _options.Tokens.Workers ?? TokenWorkers.Queue;
+
     private Registration RegisterPerRequest(int slot, BufferRegistration registration, IoFile file, DmaBuf buffer)
+    {
+        MemoryLayout memory = PagesOf(slot, registration, file, buffer);
+        return new Registration(buffer, memory, registration.Direction, OpenFile(file), PutWorkers, registration.Tag);
+    }
+
+    /// <summary>The memory of a buffer that can be mapped per request.</summary>
+    private MemoryLayout PagesOf(int slot, BufferRegistration registration, IoFile file, DmaBuf buffer)
     {
         file.CheckRegistration(registration.Direction);
         BufferBacking backing = buffer.Describe();
@@ -23,8 +32,7 @@ public sealed partial class Ring
         var memory = new MemoryLayout(backing.Ranges);
         if (memory.Length != buffer.Size)
             throw NotPerRequest(slot, $"the exporter of {buffer.Name} names {memory.Length} of its {buffer.Size} bytes");
-        WorkQueue workers = _options.Tokens.Workers ?? TokenWorkers.Queue;
-        return new Registration(buffer, memory, registration.Direction, OpenFile(file), workers, registration.Tag);
+        return memory;
     }
 
     /// <summary>

@@ -28,12 +28,12 @@ public sealed partial class Ring
         // Maps that were killed are named until their last request has ended.
         bool[] busy = new bool[_uses.Length];
         foreach (ref readonly RingRequest request in _requests.AsSpan())
-            busy[request.Use] |= request.State is RequestState.Parked or RequestState.Partial or RequestState.Issued;
+            busy[request.Use] |= request.State is RequestState.Parked or RequestState.Partial or RequestState.Bounced or RequestState.Issued;
         int free = 0;
         for (int id = _uses.Length - 1; id > 0; id--)
         {
             MapUse? old = _uses[id];
-            if (old is not null && (busy[id] || ReferenceEquals(old, old.Registration.Bare) || ReferenceEquals(old, old.Registration.Mapped)))
+            if (old is not null && (busy[id] || old.Registration.IsKept(old)))
                 continue;
             _uses[id] = null;
             free = id;

@@ -20,8 +20,9 @@ namespace DmaBufIo.Rings;
 /// the ring's thread alone: a visitor leaves what it has ended (<see cref="EndWhatVisitorsLeft"/>), also the clearing of places that may be being prepared.
 /// <code>
 ///   Free → Prepared → (Parked ⇄) → Partial → Issued → (Ended →) Free
+///                                → Bounced          →
 /// </code>
-/// A prepared or parked request holds no map reference; a partial or issued one holds exactly one (T16). Whenever the ring's thread leaves the context,
+/// A prepared or parked request holds no map reference; a partial, issued or bounced one holds exactly one (T16). Whenever the ring's thread leaves the context,
 /// everything issued was committed to the devices, so that a drain never waits for a doorbell.
 /// </remarks>
 public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSource
@@ -189,6 +190,8 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
             if (_parked.Count != 0)
                 RetryParked(cancellationToken);
             StartPrepared(cancellationToken);
+            if (_hasUnaligned)
+                StartUnaligned(cancellationToken);
             Commit();
         }
         finally
@@ -306,6 +309,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
 
         _context.Dispose();
         _bios.Dispose();
+        _pool?.Dispose();
     }
 
     [Diagnostics.HotPath]

@@ -1,3 +1,5 @@
+using DmaBufIo.Errors;
+using DmaBufIo.Memory;
 using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Rings;
@@ -17,6 +19,31 @@ public sealed record RingOptions
     /// <summary>Bios of the ring's context: how many pieces of split requests can be in flight; at least <see cref="Entries"/>.</summary>
     public int Bios { get; init; } = 1024;
 
+    /// <summary>What happens to requests that the device cannot do in place, for registrations that do not say (<see cref="BufferRegistration.Policy"/>).</summary>
+    /// <exception cref="DmaBufIoException">No such policy (<c>EINVAL</c>).</exception>
+    public TransferPolicy TransferPolicy
+    {
+        get;
+        init => field = Enum.IsDefined(value)
+            ? value
+            : throw new DmaBufIoException(Errno.EINVAL, "Rings", nameof(TransferPolicy), $"'{value}' is no transfer policy", "Give Direct or AllowBounce");
+    }
+
+    /// <summary>
+    /// Bytes of the pool that bounced requests go through, whole pages, one page to 1 GiB; 1 MiB by default. Allocated when the first request needs it, and cut into eight pieces: so many requests
+    /// are under way through it at a time, and the others wait. A piece holds at least one block of the file.
+    /// </summary>
+    /// <exception cref="DmaBufIoException">Not whole pages, or out of the range (<c>EINVAL</c>).</exception>
+    public long BouncePoolSize
+    {
+        get;
+        init => field = value > 0 && value <= 1 << 30 && value % MemoryRegion.PageSize == 0
+            ? value
+            : throw new DmaBufIoException(
+                Errno.EINVAL, "Rings", nameof(BouncePoolSize), $"{value} bytes are not whole pages of {MemoryRegion.PageSize} up to 1 GiB", "Round the size to whole pages");
+    }
+    = 1 << 20;
+
     /// <summary>How its registrations' tokens behave.</summary>
     public TokenOptions Tokens { get; init; } = TokenOptions.Default;
 
@@ -30,13 +57,13 @@ public sealed record RingOptions
     /// With <see cref="CompletionMode.Interrupts"/>: the longest sleep before the devices are looked at again, so that one that has gone silent is noticed. Completions never wait for it.
     /// Positive, or <see cref="Timeout.InfiniteTimeSpan"/>.
     /// </summary>
-    /// <exception cref="Errors.DmaBufIoException">Not positive (<c>EINVAL</c>).</exception>
+    /// <exception cref="DmaBufIoException">Not positive (<c>EINVAL</c>).</exception>
     public TimeSpan HealthCheckInterval
     {
         get;
         init => field = value > TimeSpan.Zero || value == Timeout.InfiniteTimeSpan
             ? value
-            : throw new Errors.DmaBufIoException(Errors.Errno.EINVAL, "Rings", nameof(HealthCheckInterval), $"{value} is not positive", "Give a positive time, or Timeout.InfiniteTimeSpan");
+            : throw new DmaBufIoException(Errno.EINVAL, "Rings", nameof(HealthCheckInterval), $"{value} is not positive", "Give a positive time, or Timeout.InfiniteTimeSpan");
     }
     = TimeSpan.FromMilliseconds(100);
 
@@ -48,9 +75,3 @@ public sealed record RingOptions
     /// </summary>
     public bool DriverThread { get; init; }
 }
-
-/// <summary>How a request ended.</summary>
-/// <param name="UserData">The value given with the request.</param>
-/// <param name="Status"><c>Ok</c>, or the first error.</param>
-/// <param name="Bytes">Bytes transferred; fewer than asked for at the end of the file.</param>
-public readonly record struct RingCompletion(ulong UserData, Errors.Errno Status, long Bytes);

@@ -32,6 +32,9 @@ internal enum RequestState : byte
 
     /// <summary>It has ended in a visit and holds nothing; the owner frees its place and hands out its completion.</summary>
     Ended,
+
+    /// <summary>It goes through the bounce pool: holds a piece and its map reference until all of its data has moved (T16).</summary>
+    Bounced,
 }
 
 /// <summary>One place of a ring's table: what the ring alone knows of a request. The rest is in its <see cref="IoRequest"/>.</summary>

@@ -18,6 +18,7 @@ public abstract class TokenDriver : IInvalidationTarget
     private TokenDriver[] _members = []; // replaced as a whole: read without the lock
     private TokenDriver? _parent;
     private DmaBufToken? _token;
+    private bool _hasCpu;
 
     /// <summary>Creates the driver's part.</summary>
     /// <param name="buffer">The buffer that is going to be registered.</param>
@@ -82,6 +83,13 @@ public abstract class TokenDriver : IInvalidationTarget
         return attachment;
     }
 
+    /// <summary>Attaches the CPU to the buffer, dynamically; Core detaches it like a device. At most once.</summary>
+    private protected void AttachCpu()
+    {
+        Buffer.AttachCpu(this);
+        _hasCpu = true;
+    }
+
     /// <summary>
     /// Makes another driver a member of this one and sets it up: its invalidations go to this token, its release and attachments end with it. In <see cref="Setup"/>, or
     /// later in <see cref="Map"/> when a set has got a new member.
@@ -126,5 +134,8 @@ public abstract class TokenDriver : IInvalidationTarget
         for (int i = _attachments.Count - 1; i >= 0; i--)
             Buffer.Detach(_attachments[i], this);
         _attachments.Clear();
+        if (_hasCpu)
+            Buffer.DetachCpu(this);
+        _hasCpu = false;
     }
 }

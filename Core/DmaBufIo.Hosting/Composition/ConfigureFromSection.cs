@@ -18,6 +18,7 @@ internal sealed class ConfigureFromSection(IConfiguration? configuration = null)
         options.NonCollectiblePlugins = Switch(section, nameof(DmaBufIoOptions.NonCollectiblePlugins), options.NonCollectiblePlugins);
         options.Iommu = Choice(section, nameof(DmaBufIoOptions.Iommu), options.Iommu);
         options.Invalidation = Choice(section, nameof(DmaBufIoOptions.Invalidation), options.Invalidation);
+        options.TransferPolicy = Choice(section, nameof(DmaBufIoOptions.TransferPolicy), options.TransferPolicy);
         foreach (IConfigurationSection shared in section.GetSection(nameof(DmaBufIoOptions.SharedAssemblies)).GetChildren())
         {
             if (shared.Value is string name)

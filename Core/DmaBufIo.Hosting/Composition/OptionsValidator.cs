@@ -15,6 +15,8 @@ internal sealed class OptionsValidator : IValidateOptions<DmaBufIoOptions>
             Refuse(nameof(options.Iommu), $"is {options.Iommu}", OneOf<IommuPolicy>());
         if (!Enum.IsDefined(options.Invalidation))
             Refuse(nameof(options.Invalidation), $"is {options.Invalidation}", OneOf<Tokens.InvalidationDesign>());
+        if (!Enum.IsDefined(options.TransferPolicy))
+            Refuse(nameof(options.TransferPolicy), $"is {options.TransferPolicy}", OneOf<Rings.TransferPolicy>());
         if (options.AssemblyLoader is null)
             Refuse(nameof(options.AssemblyLoader), "is null", "leave the default, or give a function that makes a loader");
         foreach (string shared in options.SharedAssemblies)

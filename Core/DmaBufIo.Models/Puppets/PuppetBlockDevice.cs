@@ -4,6 +4,7 @@ using DmaBufIo.Dma;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Io;
+using DmaBufIo.Memory;
 using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Models.Puppets;
@@ -168,6 +169,8 @@ public sealed class PuppetBlockDevice : BlockDevice
             return Errno.ENODEV;
         if (command.Operation == BioOperation.Flush)
             return Errno.Ok;
+        if (command.Pages is not null)
+            return MovePages(command, command.Pages);
         if (command.Map is null)
             return Errno.EOPNOTSUPP;
         Span<byte> data = _store.AsSpan((int)(command.Sector << 9), (int)command.Size);
@@ -186,6 +189,21 @@ public sealed class PuppetBlockDevice : BlockDevice
         }
 
         return Errno.Ok;
+    }
+
+    // Mapped for this bio alone, as memory is that is not registered.
+    private Errno MovePages(in PuppetCommand command, MemoryRegion pages)
+    {
+        DmaAddressSpace space = Device.AddressSpace;
+        long start = command.Offset / space.Granularity * space.Granularity;
+        long end = (command.Offset + command.Size + space.Granularity - 1) / space.Granularity * space.Granularity;
+        bool isWrite = command.Operation == BioOperation.Write;
+        DeviceRange range = space.Map(new MemoryRange(pages, start, end - start), isWrite ? DmaDirection.ToDevice : DmaDirection.FromDevice, pages.Name);
+        Span<byte> data = _store.AsSpan((int)(command.Sector << 9), (int)command.Size);
+        ulong address = range.Address + (ulong)(command.Offset - start);
+        Errno status = isWrite ? Port.Read(address, data) : Port.Write(address, data);
+        space.Unmap(range);
+        return status == Errno.Ok ? Errno.Ok : Errno.EIO;
     }
 
     internal void CountToken(int change) => Interlocked.Add(ref _liveTokens, change);

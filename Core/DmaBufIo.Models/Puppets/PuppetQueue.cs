@@ -1,10 +1,12 @@
 using DmaBufIo.Block;
 using DmaBufIo.Errors;
+using DmaBufIo.Memory;
 
 namespace DmaBufIo.Models.Puppets;
 
 /// <summary>A bio as the puppet device knows it: a copy, like the command in a submission queue.</summary>
-internal readonly record struct PuppetCommand(BioHandle Bio, BioOperation Operation, PuppetMap? Map, long Offset, long Size, long Sector);
+internal readonly record struct PuppetCommand(
+    BioHandle Bio, BioOperation Operation, PuppetMap? Map, MemoryRegion? Pages, long Offset, long Size, long Sector);
 
 /// <summary>The puppet's queue: submitted bios wait for the doorbell, committed ones for the device, finished ones for the poll.</summary>
 internal sealed class PuppetQueue(PuppetBlockDevice device, BioPool bios) : BlockQueue
@@ -34,7 +36,8 @@ internal sealed class PuppetQueue(PuppetBlockDevice device, BioPool bios) : Bloc
             {
                 if (_submitted.Count + _held.Count + _finished.Count >= device.QueueDepth)
                     return taken;
-                _submitted.Enqueue(new PuppetCommand(handle, bio.Operation, (PuppetMap?)bios.MapOf(handle), bio.Offset, bio.Size, bio.Sector));
+                _submitted.Enqueue(
+                    new PuppetCommand(handle, bio.Operation, (PuppetMap?)bios.MapOf(handle), bios.RegionOf(handle), bio.Offset, bio.Size, bio.Sector));
             }
 
             taken++;
