@@ -50,7 +50,8 @@ internal sealed class GpuRig : IDisposable
         return binding.BlockDevices[0];
     }
 
-    internal GpuRing Open(BlockDevice disk, GpuBuffer buffer, Dma.DmaDirection direction = Dma.DmaDirection.Bidirectional) => new(disk, buffer, direction);
+    internal GpuRing Open(BlockDevice disk, GpuBuffer buffer, Dma.DmaDirection direction = Dma.DmaDirection.Bidirectional, TransferPolicy policy = TransferPolicy.Direct) =>
+        new(disk, buffer, direction, policy);
 
     /// <summary>What lies in a buffer, where it is; nothing moves it.</summary>
     internal static byte[] Contents(GpuBuffer buffer)
@@ -99,11 +100,11 @@ internal sealed class GpuRig : IDisposable
 /// <summary>A ring on one disk, with a buffer of the GPU in slot 0.</summary>
 internal sealed class GpuRing : IDisposable
 {
-    internal GpuRing(BlockDevice disk, GpuBuffer buffer, Dma.DmaDirection direction)
+    internal GpuRing(BlockDevice disk, GpuBuffer buffer, Dma.DmaDirection direction, TransferPolicy policy)
     {
         File = new BlockDeviceFile(disk);
         Ring = new Ring(new RingOptions { Name = "test", Entries = 16 });
-        Ring.RegisterBuffer(0, new BufferRegistration { Buffer = buffer.Buffer, File = File, Direction = direction });
+        Ring.RegisterBuffer(0, new BufferRegistration { Buffer = buffer.Buffer, File = File, Direction = direction, Policy = policy });
         Attachment = buffer.Buffer.Attached.Single(a => disk.Name.StartsWith(a.Device.Name, StringComparison.Ordinal));
     }
 

@@ -112,6 +112,11 @@ public abstract class IoFile : ITokenOwner
     internal DmaBufToken OpenBounceToken(DmaBuf buffer, DmaDirection direction, TokenOptions options)
     {
         CheckRegistration(direction);
+
+        // The CPU writes the buffer when the device does: not while a job still reads it.
+        bool writes = (direction & DmaDirection.FromDevice) != 0;
+        if (writes && options.WaitBeforeMap == FenceUsage.Write)
+            options = options with { WaitBeforeMap = FenceUsage.Read };
         return DmaBufToken.Create(new BouncedFile(this), buffer, direction, options, static (b, d) => new BounceTokenDriver(b, d));
     }
 
