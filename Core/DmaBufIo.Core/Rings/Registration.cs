@@ -14,7 +14,11 @@ internal sealed class Registration
 
     /// <summary>Premapped: through a token, which holds the buffer.</summary>
     internal Registration(DmaBufToken token, RingFile ringFile, ulong tag)
-        : this(token.Buffer.Size, token.Direction, ringFile, tag) => Token = token;
+        : this(token.Buffer.Size, token.Direction, ringFile, tag)
+    {
+        AnyToken = token;
+        Token = ringFile.File.IsPaged ? null : token;
+    }
 
     /// <summary>Mapped per request: takes a reference on the buffer.</summary>
     internal Registration(DmaBuf buffer, MemoryLayout memory, DmaDirection direction, RingFile ringFile, WorkQueue workers, ulong tag)
@@ -34,8 +38,11 @@ internal sealed class Registration
         Tag = tag;
     }
 
-    /// <summary>Premapped: the token. Else null.</summary>
+    /// <summary>Premapped, with a reference per request: the token. Else null.</summary>
     internal DmaBufToken? Token { get; }
+
+    /// <summary>Premapped: the token, also where the device takes the references (<see cref="IoFile.IsPaged"/>). Else null.</summary>
+    internal DmaBufToken? AnyToken { get; }
 
     /// <summary>Mapped per request: the buffer's memory. Else null.</summary>
     internal MemoryLayout? Memory { get; }
@@ -70,7 +77,7 @@ internal sealed class Registration
     internal void Release()
     {
         if (_release is null)
-            Token!.Release();
+            AnyToken!.Release();
         else
             _release.Workers.Queue(_release);
     }

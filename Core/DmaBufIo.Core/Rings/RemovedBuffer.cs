@@ -18,10 +18,10 @@ public sealed class RemovedBuffer
     }
 
     /// <summary>The registration's token; null when it was mapped per request.</summary>
-    public DmaBufToken? Token => _registration.Token;
+    public DmaBufToken? Token => _registration.AnyToken;
 
     /// <summary>True once no request uses it, nothing of it is mapped, and its references are dropped.</summary>
-    public bool IsReleased => _registration.Token?.IsReleased ?? _registration.Released!.IsDone;
+    public bool IsReleased => _registration.AnyToken?.IsReleased ?? _registration.Released!.IsDone;
 
     /// <summary>
     /// Waits until nothing of the registration is left: requests ended, mappings undone, references dropped. The memory of a
@@ -34,6 +34,8 @@ public sealed class RemovedBuffer
     {
         if (_registration.Token is { } token)
             return token.WaitReleased(cancellationToken);
+        if (_registration.AnyToken is { } paged)
+            return WaitPaged(paged, cancellationToken);
         var wait = new PollingWait(new WaitReason($"requests of a removed registration of {_context.Name}"));
         Completion released = _registration.Released!;
         while (true)
@@ -44,5 +46,20 @@ public sealed class RemovedBuffer
             if (status != Errno.EAGAIN)
                 return status;
         }
+    }
+
+    // Its requests hold no references that would lead to their queue: the ring's are reaped until the last of them has ended.
+    private Errno WaitPaged(DmaBufToken token, CancellationToken cancellationToken)
+    {
+        var wait = new PollingWait(new WaitReason($"requests of a removed registration of {_context.Name}"));
+        var nobody = new WaitQueue();
+        while (!token.IsReleasing)
+        {
+            _context.ReapAsVisitor();
+            if (wait.Pause(nobody, () => token.IsReleasing, cancellationToken) == Errno.EINTR)
+                return Errno.EINTR;
+        }
+
+        return token.WaitReleased(cancellationToken);
     }
 }

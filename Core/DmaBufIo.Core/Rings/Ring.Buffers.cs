@@ -84,13 +84,13 @@ public sealed partial class Ring
 
     /// <summary>The token of a filled slot, or null.</summary>
     /// <param name="slot">The slot.</param>
-    public DmaBufToken? TokenAt(int slot) => (uint)slot < (uint)_slots.Length ? _slots[slot]?.Token : null;
+    public DmaBufToken? TokenAt(int slot) => (uint)slot < (uint)_slots.Length ? _slots[slot]?.AnyToken : null;
 
     /// <summary>How the buffer of a filled slot is mapped; null when the slot is empty or outside the table.</summary>
     /// <param name="slot">The slot.</param>
     public BufferMapping? MappingAt(int slot) =>
         (uint)slot >= (uint)_slots.Length || _slots[slot] is not { } filled ? null
-        : filled.Token is null ? BufferMapping.PerRequest : BufferMapping.Premapped;
+        : filled.AnyToken is null ? BufferMapping.PerRequest : BufferMapping.Premapped;
 
     /// <summary>Makes a file usable in requests without a buffer (flush). Files of registered buffers are usable already.</summary>
     /// <param name="file">The file; the ring takes a reference until it is disposed.</param>
