@@ -12,8 +12,8 @@ public sealed partial class DmaBufToken
     private bool _isMapRequested;
 
     /// <summary>
-    /// Has a worker make a map when there is none (T7). Does not sleep; any context. Nobody holds a reference for the caller: it takes one by
-    /// <see cref="TryGetMap"/> once it was told, and asks again when the map was killed meanwhile.
+    /// Has a worker make a map when there is none (T7). Does not sleep; any context. The map is the caller's to use while it is told; later it takes references by
+    /// <see cref="TryGetMap"/>, and asks again when there is none.
     /// </summary>
     /// <param name="waiter">Told when there is a map, or when none can be made. One that waits already is told once.</param>
     public void RequestMap(IMapWaiter waiter)
@@ -34,37 +34,47 @@ public sealed partial class DmaBufToken
 
     private void MakeRequestedMap()
     {
-        Errno status = MakeAndDrop();
-        IMapWaiter[] waiters;
-        lock (_lock)
-        {
-            // Who asks from here on has seen no map after this one, and gets a worker of his own.
-            waiters = [.. _mapWaiters];
-            _mapWaiters.Clear();
-            _isMapRequested = false;
-        }
-
-        foreach (IMapWaiter waiter in waiters)
-            Guarded($"MapReady of {waiter} ({Name})", () => waiter.MapReady(this, status));
-    }
-
-    private Errno MakeAndDrop()
-    {
         try
         {
             using var context = new IoContext($"map request of {Name}");
             Errno status = GetMap(context, out DmaMap? map);
-            if (status == Errno.Ok)
+            if (status != Errno.Ok)
             {
-                Drop(map!, context);
-                context.Leave();
+                TellFailed(status);
+                return;
             }
 
-            return status;
+            TellReady(map!, context);
+            Drop(map!, context);
+            context.Leave();
         }
         catch (DmaBufIoException e)
         {
-            return e.Errno; // no context is left
+            TellFailed(e.Errno); // no context is left
+        }
+    }
+
+    private void TellReady(DmaMap map, IoContext context)
+    {
+        foreach (IMapWaiter waiter in TakeMapWaiters())
+            Guarded($"MapReady of {waiter} ({Name})", () => waiter.MapReady(this, map, context));
+    }
+
+    private void TellFailed(Errno status)
+    {
+        foreach (IMapWaiter waiter in TakeMapWaiters())
+            Guarded($"MapFailed of {waiter} ({Name})", () => waiter.MapFailed(this, status));
+    }
+
+    private IMapWaiter[] TakeMapWaiters()
+    {
+        lock (_lock)
+        {
+            // Who asks from here on gets a worker of his own.
+            IMapWaiter[] waiters = [.. _mapWaiters];
+            _mapWaiters.Clear();
+            _isMapRequested = false;
+            return waiters;
         }
     }
 

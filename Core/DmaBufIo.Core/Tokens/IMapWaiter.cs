@@ -1,4 +1,5 @@
 using DmaBufIo.Errors;
+using DmaBufIo.Io;
 
 namespace DmaBufIo.Tokens;
 
@@ -6,9 +7,16 @@ namespace DmaBufIo.Tokens;
 public interface IMapWaiter
 {
     /// <summary>
-    /// The request is answered; called on a worker, without locks, once per request. The map may be gone again by the time it is used: then ask again.
+    /// There is a map, and it stays usable for as long as the call takes, also when it is killed meanwhile: the worker holds a reference. Called on that worker, where it may not sleep; an invalidation
+    /// may be waiting for the return. Whoever does a bounded piece of its work here gets on however often the buffer moves.
     /// </summary>
     /// <param name="token">The token.</param>
-    /// <param name="status"><c>Ok</c>: there was a map. Else why there is none, as <see cref="DmaBufToken.GetMap"/> answers.</param>
-    void MapReady(DmaBufToken token, Errno status);
+    /// <param name="map">The map.</param>
+    /// <param name="context">The worker's context, entered: for references on other maps, which are dropped before the return.</param>
+    void MapReady(DmaBufToken token, DmaMap map, IoContext context);
+
+    /// <summary>No map can be made. Called on a worker, without locks.</summary>
+    /// <param name="token">The token.</param>
+    /// <param name="status">Why not, as <see cref="DmaBufToken.GetMap"/> answers.</param>
+    void MapFailed(DmaBufToken token, Errno status);
 }

@@ -1,8 +1,6 @@
-using System.Diagnostics;
-using DmaBufIo.Errors;
 using DmaBufIo.Importers.Rnic.Queues;
 using DmaBufIo.Io;
-using DmaBufIo.Sync;
+using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Importers.Rnic.Hardware;
 
@@ -12,7 +10,7 @@ namespace DmaBufIo.Importers.Rnic.Hardware;
 /// </summary>
 /// <remarks>
 /// <para>
-/// References on maps are taken and dropped here, in a context of the engine's own, for one packet at a time (RnicEngine.Access.cs). The context is entered per turn of a pair; a turn is bounded, so whoever drains a map waits for
+/// References on maps are taken and dropped in a context of the engine's own, for one packet at a time (<see cref="Turn"/>). The context is entered per turn of a pair; a turn is bounded, so whoever drains a map waits for
 /// a bounded stretch of DMA and for nothing else, also when messages wait for receives, peers or maps (T14, T15).
 /// </para>
 /// <para>
@@ -20,7 +18,7 @@ namespace DmaBufIo.Importers.Rnic.Hardware;
 /// everything once more. The barrier orders store and load of every poster: it either stored before it, and the look finds the request, or loads after it, and finds 1. So posting costs plain moves only.
 /// </para>
 /// </remarks>
-internal sealed partial class RnicEngine : IDisposable
+internal sealed class RnicEngine : IDisposable
 {
     /// <summary>Looks without work before the thread sleeps: less than a sleep and a wake cost both sides.</summary>
     private const int IdleRounds = 200;
@@ -34,12 +32,13 @@ internal sealed partial class RnicEngine : IDisposable
     private readonly AutoResetEvent _wake = new(initialState: false); // not disposed: a worker with a map may come at any time
     private volatile RnicQueuePair[] _pairs = [];
     private volatile bool _stopping;
-    private TimeSpan _deadline;
+    private readonly Turn _current;
     private int _sleeping;
 
     internal RnicEngine(string name, bool ownThread)
     {
         _context = new IoContext($"engine of {name}");
+        _current = new Turn(_context);
         if (ownThread)
             _thread = new Thread(RunThread) { IsBackground = true, Name = $"{name} engine" };
     }
@@ -47,8 +46,8 @@ internal sealed partial class RnicEngine : IDisposable
     /// <summary>True when it works by itself.</summary>
     internal bool HasThread => _thread is not null;
 
-    /// <summary>Completions of the turn under way.</summary>
-    internal CompletionSink Sink { get; } = new();
+    /// <summary>Told of each moment of each access, for tests (<see cref="Turn.Observer"/>).</summary>
+    internal Action<AccessStage, DmaBufToken, bool>? Observer { get; set; }
 
     internal void Start() => _thread?.UnsafeStart();
 
@@ -69,13 +68,6 @@ internal sealed partial class RnicEngine : IDisposable
     {
         if (Volatile.Read(ref _sleeping) != 0)
             Wake();
-    }
-
-    /// <summary>Somebody who waits for a time asks to be looked at again then.</summary>
-    internal void LookAgainIn(TimeSpan time)
-    {
-        if (time < _deadline)
-            _deadline = time;
     }
 
     /// <summary>Does what is posted, when there is no thread that does. Does not sleep; any thread.</summary>
@@ -146,14 +138,15 @@ internal sealed partial class RnicEngine : IDisposable
         Volatile.Write(ref _sleeping, 1);
         Interlocked.MemoryBarrierProcessWide();
         if (!_stopping && !RunPass())
-            _wake.WaitOne(_deadline);
+            _wake.WaitOne(_current.Deadline ?? Timeout.InfiniteTimeSpan);
         Volatile.Write(ref _sleeping, 0);
     }
 
     private bool RunPass()
     {
         bool worked = false;
-        _deadline = TimeSpan.FromSeconds(1); // nothing depends on it: an idle engine looks round once a second
+        _current.ForgetDeadline();
+        _current.Observer = Observer;
         foreach (RnicQueuePair pair in _pairs)
         {
             if (!pair.HasWork)
@@ -164,7 +157,8 @@ internal sealed partial class RnicEngine : IDisposable
                 return true; // a visitor is in; who polls may be in the middle of a batch of its own and may not wait for it
             try
             {
-                worked |= pair.Serve(this);
+                _current.Begin();
+                worked |= pair.Serve(_current);
             }
             finally
             {
@@ -172,7 +166,7 @@ internal sealed partial class RnicEngine : IDisposable
             }
         }
 
-        Sink.Raise();
+        _current.Sink.Raise();
         return worked;
     }
 }

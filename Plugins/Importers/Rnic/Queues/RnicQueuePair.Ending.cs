@@ -18,12 +18,12 @@ internal sealed partial class RnicQueuePair
     }
 
     /// <summary>The request at the head has failed: it ends so, and the connection with it.</summary>
-    private Step FailHead(RnicEngine engine, RdmaStatus status)
+    private Step FailHead(Turn turn, RdmaStatus status)
     {
-        EndSend(engine.Sink, status, 0);
+        EndSend(turn.Sink, status, 0);
 
         // These two say that it is the peer that does not do its part.
-        FailBoth(engine.Sink, status is RdmaStatus.RetryExceeded or RdmaStatus.RnrRetryExceeded ? Errno.ECONNRESET : Errno.EIO);
+        FailBoth(turn.Sink, status is RdmaStatus.RetryExceeded or RdmaStatus.RnrRetryExceeded ? Errno.ECONNRESET : Errno.EIO);
         return Step.Failed;
     }
 
@@ -65,6 +65,7 @@ internal sealed partial class RnicQueuePair
     private void EndSend(CompletionSink sink, RdmaStatus status, long length)
     {
         _moved = 0;
+        _packed = 0;
         _waitingSince = 0;
         ref WorkEntry entry = ref _send.Head;
         var completion = new RdmaCompletion(entry.Request.Id, entry.Request.Opcode, status, length, Number);

@@ -3,22 +3,20 @@ using DmaBufIo.Dma;
 using DmaBufIo.Errors;
 using DmaBufIo.Importers.Rnic.Hardware;
 using DmaBufIo.Importers.Rnic.Regions;
+using DmaBufIo.Io;
 using DmaBufIo.Rdma;
 using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Importers.Rnic.Queues;
 
 /// <content>
-/// What the engine does with posted sends, in order. A message that finds no map at either end stays where it is and holds nothing: it goes on, from the same packet, when a worker has made one. Packets that have
-/// arrived are not sent again.
+/// What engines do with posted sends, in order. A message that finds no map at either end stays where it is and holds nothing: it goes on, with the same packet, when a worker has made one. What was read is kept in the
+/// card, so both ends need not have a map at the same moment; packets that have arrived are not sent again.
 /// </content>
 internal sealed partial class RnicQueuePair : IMapWaiter
 {
-    /// <summary>A turn ends after so many requests or bytes: others have their turn, and who drains or visits waits no longer than that.</summary>
-    private const int RequestsPerTurn = 32;
-
-    private const int BytesPerTurn = 128 << 10;
-
+    private readonly byte[] _packet = new byte[Turn.PacketSize];
+    private int _packed; // bytes in it that were read and not written yet
     private long _moved; // bytes of the message at the head that have arrived
     private long _waitingSince;
     private volatile bool _isStalled;
@@ -42,55 +40,65 @@ internal sealed partial class RnicQueuePair : IMapWaiter
     /// <summary>True when the engine should look. A hint: without a lock.</summary>
     internal bool HasWork => !_send.IsEmpty && !_isStalled;
 
-    /// <summary>One turn. The engine's context is entered.</summary>
+    /// <summary>One turn. The turn's context is entered.</summary>
     /// <returns>True when anything was done.</returns>
-    internal bool Serve(RnicEngine engine)
+    internal bool Serve(Turn turn)
     {
         RnicLink link = _link;
         lock (link.Lock)
         {
             if (!ReferenceEquals(link, _link))
                 return true;
-            int bytes = BytesPerTurn;
             bool worked = false;
-            for (int i = 0; i < RequestsPerTurn && State != RdmaQueuePairState.Error && !_send.IsEmpty; i++)
+            while (turn.Requests-- > 0 && State != RdmaQueuePairState.Error && !_send.IsEmpty)
             {
-                Step step = Execute(engine, _send.Head, ref bytes);
-                worked |= step != Step.Waits;
+                long before = _moved + _packed;
+                Step step = Execute(turn, _send.Head);
+                worked |= step != Step.Waits || _moved + _packed != before;
                 if (step != Step.Done)
                     break;
             }
 
-            return worked || bytes != BytesPerTurn;
+            return worked;
         }
     }
 
     /// <inheritdoc/>
-    void IMapWaiter.MapReady(DmaBufToken token, Errno status)
+    void IMapWaiter.MapReady(DmaBufToken token, DmaMap map, IoContext context)
     {
-        if (status != Errno.Ok)
-            _unmappable = token;
+        _isStalled = false;
+        var turn = new Turn(context) { Observer = Device.Engine.Observer };
+        turn.BeginWith(token, map);
+        Serve(turn);
+        turn.Sink.Raise();
+        Device.Engine.RingDoorbell(); // the rest is the engine's
+    }
+
+    /// <inheritdoc/>
+    void IMapWaiter.MapFailed(DmaBufToken token, Errno status)
+    {
+        _unmappable = token;
         _isStalled = false;
         Device.Engine.RingDoorbell();
     }
 
-    private Step Execute(RnicEngine engine, in WorkEntry entry, ref int bytes)
+    private Step Execute(Turn turn, in WorkEntry entry)
     {
         ref readonly RdmaWorkRequest request = ref entry.Request;
         RdmaStatus status = CheckLocal(entry, request.Length, isWritten: request.Opcode == RdmaOpcode.RdmaRead, out DmaBufToken? local);
         if (status != RdmaStatus.Success)
-            return FailHead(engine, status);
+            return FailHead(turn, status);
         if (_peer is not { } peer)
-            return WaitAtMost(engine, _options.RetryTimeout, RdmaStatus.RetryExceeded);
+            return WaitAtMost(turn, _options.RetryTimeout, RdmaStatus.RetryExceeded);
         return request.Opcode == RdmaOpcode.Send
-            ? Send(engine, request, local!, peer, ref bytes)
-            : Rdma(engine, request, local!, peer, ref bytes);
+            ? Send(turn, request, local!, peer)
+            : Rdma(turn, request, local!, peer);
     }
 
-    private Step Send(RnicEngine engine, in RdmaWorkRequest request, DmaBufToken local, RnicQueuePair peer, ref int bytes)
+    private Step Send(Turn turn, in RdmaWorkRequest request, DmaBufToken local, RnicQueuePair peer)
     {
         if (peer._receive.IsEmpty)
-            return WaitAtMost(engine, _options.RnrTimeout, RdmaStatus.RnrRetryExceeded);
+            return WaitAtMost(turn, _options.RnrTimeout, RdmaStatus.RnrRetryExceeded);
         _waitingSince = 0;
         ref WorkEntry receive = ref peer._receive.Head;
         RdmaStatus status = peer.CheckLocal(receive, receive.Request.Length, isWritten: true, out DmaBufToken? target);
@@ -98,61 +106,68 @@ internal sealed partial class RnicQueuePair : IMapWaiter
             status = RdmaStatus.LocalLengthError;
         if (status != RdmaStatus.Success)
         {
-            peer.EndReceive(engine.Sink, status, 0);
-            return FailHead(engine, status == RdmaStatus.LocalLengthError ? RdmaStatus.RemoteInvalidRequest : RdmaStatus.RemoteOperationError);
+            peer.EndReceive(turn.Sink, status, 0);
+            return FailHead(turn, status == RdmaStatus.LocalLengthError ? RdmaStatus.RemoteInvalidRequest : RdmaStatus.RemoteOperationError);
         }
 
-        Step step = Move(engine, new End(this, local, request.LocalOffset, isPeers: false), new End(peer, target!, receive.Request.LocalOffset, isPeers: true), request.Length, ref bytes, out bool isPeersFault);
+        Step step = Move(turn, new End(this, local, request.LocalOffset, isPeers: false), new End(peer, target!, receive.Request.LocalOffset, isPeers: true), request.Length, out bool isPeersFault);
         if (step == Step.Done)
         {
-            peer.EndReceive(engine.Sink, RdmaStatus.Success, request.Length);
-            EndSend(engine.Sink, RdmaStatus.Success, request.Length);
+            peer.EndReceive(turn.Sink, RdmaStatus.Success, request.Length);
+            EndSend(turn.Sink, RdmaStatus.Success, request.Length);
         }
         else if (step == Step.Failed)
         {
             if (isPeersFault)
-                peer.EndReceive(engine.Sink, RdmaStatus.LocalProtectionError, 0);
-            FailHead(engine, isPeersFault ? RdmaStatus.RemoteOperationError : RdmaStatus.LocalProtectionError);
+                peer.EndReceive(turn.Sink, RdmaStatus.LocalProtectionError, 0);
+            FailHead(turn, isPeersFault ? RdmaStatus.RemoteOperationError : RdmaStatus.LocalProtectionError);
         }
 
         return step;
     }
 
-    private Step Rdma(RnicEngine engine, in RdmaWorkRequest request, DmaBufToken local, RnicQueuePair peer, ref int bytes)
+    private Step Rdma(Turn turn, in RdmaWorkRequest request, DmaBufToken local, RnicQueuePair peer)
     {
         // Looked at again for every packet: the region may have been deregistered since the last one.
         bool isWrite = request.Opcode == RdmaOpcode.RdmaWrite;
         RdmaAccess right = isWrite ? RdmaAccess.RemoteWrite : RdmaAccess.RemoteRead;
         RnicRegion? region = peer.Device.Keys.FindRemote(request.RemoteKey);
         if (region is null || (region.Access & right) == 0 || region.Leaves(request.RemoteOffset, request.Length))
-            return FailHead(engine, RdmaStatus.RemoteAccessError);
+            return FailHead(turn, RdmaStatus.RemoteAccessError);
         var here = new End(this, local, request.LocalOffset, isPeers: false);
         var there = new End(peer, region.Token, request.RemoteOffset, isPeers: true);
         Step step = isWrite
-            ? Move(engine, here, there, request.Length, ref bytes, out bool isPeersFault)
-            : Move(engine, there, here, request.Length, ref bytes, out isPeersFault);
+            ? Move(turn, here, there, request.Length, out bool isPeersFault)
+            : Move(turn, there, here, request.Length, out isPeersFault);
         if (step == Step.Done)
-            EndSend(engine.Sink, RdmaStatus.Success, request.Length);
+            EndSend(turn.Sink, RdmaStatus.Success, request.Length);
         else if (step == Step.Failed)
-            FailHead(engine, isPeersFault ? RdmaStatus.RemoteOperationError : RdmaStatus.LocalProtectionError);
+            FailHead(turn, isPeersFault ? RdmaStatus.RemoteOperationError : RdmaStatus.LocalProtectionError);
         return step;
     }
 
     /// <summary>Moves packets until the message is through, a map is missing, or the turn is over.</summary>
-    private Step Move(RnicEngine engine, in End from, in End to, long length, ref int bytes, out bool isPeersFault)
+    private Step Move(Turn turn, in End from, in End to, long length, out bool isPeersFault)
     {
         isPeersFault = false;
         while (_moved < length)
         {
-            if (bytes <= 0)
+            if (turn.Bytes <= 0)
                 return Step.TurnOver;
-            int packet = (int)Math.Min(RnicEngine.PacketSize, length - _moved);
             End end = from;
-            Access access = engine.Read(from.Port, from.Token, from.Offset + _moved, packet);
+            Access access = Access.Done;
+            if (_packed == 0)
+            {
+                int packet = (int)Math.Min(Turn.PacketSize, length - _moved);
+                access = turn.Read(from.Port, from.Token, from.Offset + _moved, _packet.AsSpan(0, packet));
+                if (access == Access.Done)
+                    _packed = packet;
+            }
+
             if (access == Access.Done)
             {
                 end = to;
-                access = engine.Write(to.Port, to.Token, to.Offset + _moved, packet);
+                access = turn.Write(to.Port, to.Token, to.Offset + _moved, _packet.AsSpan(0, _packed));
             }
 
             if (access == Access.NoMap && !ReferenceEquals(_unmappable, end.Token))
@@ -170,8 +185,9 @@ internal sealed partial class RnicQueuePair : IMapWaiter
                 return Step.Failed;
             }
 
-            _moved += packet;
-            bytes -= packet;
+            _moved += _packed;
+            turn.Bytes -= _packed;
+            _packed = 0;
         }
 
         return Step.Done;
@@ -190,7 +206,7 @@ internal sealed partial class RnicQueuePair : IMapWaiter
         return RdmaStatus.Success;
     }
 
-    private Step WaitAtMost(RnicEngine engine, TimeSpan timeout, RdmaStatus status)
+    private Step WaitAtMost(Turn turn, TimeSpan timeout, RdmaStatus status)
     {
         if (timeout == Timeout.InfiniteTimeSpan)
             return Step.Waits;
@@ -199,8 +215,8 @@ internal sealed partial class RnicQueuePair : IMapWaiter
             _waitingSince = now;
         TimeSpan left = timeout - Stopwatch.GetElapsedTime(_waitingSince, now);
         if (left <= TimeSpan.Zero)
-            return FailHead(engine, status);
-        engine.LookAgainIn(left);
+            return FailHead(turn, status);
+        turn.LookAgainIn(left);
         return Step.Waits;
     }
 
