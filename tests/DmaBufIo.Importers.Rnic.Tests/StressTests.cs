@@ -66,6 +66,10 @@ public sealed class StressTests
                     near.Move();
                     far.Move();
                     moves++;
+
+                    // One move after the other for a while, then as a busy memory manager would.
+                    if (moves % 100 >= 20)
+                        Thread.Sleep(1);
                 }
             }
             catch (Exception e)

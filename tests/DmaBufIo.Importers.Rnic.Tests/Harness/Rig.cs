@@ -90,6 +90,10 @@ internal sealed class Rig : IDisposable
 
     internal static RdmaCompletion[] Next(RdmaCompletionQueue queue, int count) => [.. Enumerable.Range(0, count).Select(_ => Next(queue))];
 
+    /// <summary>Waits until the workers that made maps are through with them: one of them may have come too late to be needed.</summary>
+    internal static void AwaitWorkers(params RdmaMemoryRegion[] regions) => Assert.True(
+        SpinWait.SpinUntil(() => DmaBufIoDiagnostics.Snapshot().Tokens.Where(t => Array.Exists(regions, r => r.Token.Name == t.Token)).Sum(static t => t.Users) == 0, Limit), "a map is used for ever");
+
     /// <summary>Nothing comes, however often somebody looks.</summary>
     internal static void AssertNothing(RdmaCompletionQueue queue)
     {

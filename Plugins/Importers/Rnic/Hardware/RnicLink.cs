@@ -11,9 +11,27 @@ namespace DmaBufIo.Importers.Rnic.Hardware;
 internal sealed class RnicLink
 {
     private static long s_last;
+    private int _wanted;
 
     /// <summary>The order in which two links are locked.</summary>
     internal long Order { get; } = Interlocked.Increment(ref s_last);
 
     internal Lock Lock { get; } = new();
+
+    /// <summary>Somebody wants to change what an engine works with. The lock is not fair, and an engine comes back sooner than another thread wakes: engines step aside, between two packets.</summary>
+    internal bool IsWanted => Volatile.Read(ref _wanted) != 0;
+
+    /// <summary>Takes the lock to change something; left by disposing the scope.</summary>
+    internal Lock.Scope EnterControl()
+    {
+        Interlocked.Increment(ref _wanted);
+        try
+        {
+            return Lock.EnterScope();
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _wanted);
+        }
+    }
 }

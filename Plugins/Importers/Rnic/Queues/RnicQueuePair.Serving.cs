@@ -45,12 +45,18 @@ internal sealed partial class RnicQueuePair : IMapWaiter
     internal bool Serve(Turn turn)
     {
         RnicLink link = _link;
+        if (link.IsWanted)
+        {
+            Thread.Yield();
+            return true;
+        }
+
         lock (link.Lock)
         {
             if (!ReferenceEquals(link, _link))
                 return true;
             bool worked = false;
-            while (turn.Requests-- > 0 && State != RdmaQueuePairState.Error && !_send.IsEmpty)
+            while (turn.Requests-- > 0 && !link.IsWanted && State != RdmaQueuePairState.Error && !_send.IsEmpty)
             {
                 long before = _moved + _packed;
                 Step step = Execute(turn, _send.Head);
@@ -152,7 +158,7 @@ internal sealed partial class RnicQueuePair : IMapWaiter
         isPeersFault = false;
         while (_moved < length)
         {
-            if (turn.Bytes <= 0)
+            if (turn.Bytes <= 0 || _link.IsWanted)
                 return Step.TurnOver;
             End end = from;
             Access access = Access.Done;

@@ -153,9 +153,9 @@ internal sealed partial class RnicQueuePair : RdmaQueuePair
     private void Join(RnicQueuePair other)
     {
         (RnicLink first, RnicLink second) = _link.Order < other._link.Order ? (_link, other._link) : (other._link, _link);
-        lock (first.Lock)
+        using (first.EnterControl())
         {
-            lock (second.Lock)
+            using (second.EnterControl())
             {
                 if (State == RdmaQueuePairState.Error)
                     return;
@@ -182,7 +182,7 @@ internal sealed partial class RnicQueuePair : RdmaQueuePair
         while (true)
         {
             RnicLink link = _link;
-            lock (link.Lock)
+            using (link.EnterControl())
             {
                 if (!ReferenceEquals(link, _link))
                     continue;
