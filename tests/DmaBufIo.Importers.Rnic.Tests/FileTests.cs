@@ -172,6 +172,40 @@ public sealed class FileTests
     }
 
     [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void T16_more_than_the_queues_hold_waits_in_the_rings_and_both_ends_go_on(bool ownThread)
+    {
+        using var rig = new Rig(ownThread);
+        using var stage = new Stage(rig, depth: 4);
+        foreach ((Ring ring, IoFile file) in new[] { (stage.Left, stage.LeftFile), (stage.Right, stage.RightFile) })
+        {
+            // Sends first, more than there is room for: the receives that would let the peer go on stand behind them.
+            for (ulong i = 0; i < 30; i++)
+                Assert.True(ring.TryWriteFixed(file, 0, 0, 100 + (long)i, 0, i));
+            for (ulong i = 0; i < 30; i++)
+                Assert.True(ring.TryReadFixed(file, 0, 4096, 4096, 0, 100 + i));
+            ring.Submit(Rig.Token);
+        }
+
+        var ends = new Dictionary<Ring, List<RingCompletion>> { [stage.Left] = [], [stage.Right] = [] };
+        var completions = new RingCompletion[16];
+        var watch = Stopwatch.StartNew();
+        while (ends.Values.Any(static e => e.Count < 60))
+        {
+            foreach (Ring ring in ends.Keys)
+                ends[ring].AddRange(completions[..ring.Reap(completions)]);
+            Assert.True(watch.Elapsed < Rig.Limit, $"{string.Join(" and ", ends.Values.Select(static e => e.Count))} of 60 requests have ended");
+        }
+
+        foreach (List<RingCompletion> end in ends.Values)
+        {
+            Assert.Equal(Enumerable.Range(0, 30).Select(static i => new RingCompletion((ulong)i, Errno.Ok, 100 + i)), end.Where(static c => c.UserData < 100));
+            Assert.Equal(Enumerable.Range(0, 30).Select(static i => new RingCompletion(100 + (ulong)i, Errno.Ok, 100 + i)), end.Where(static c => c.UserData >= 100));
+        }
+    }
+
+    [Theory]
     [InlineData(CompletionMode.Polling)]
     [InlineData(CompletionMode.Interrupts)]
     public void A_stream_of_messages_stays_in_order_and_exact_while_both_buffers_move(CompletionMode completion)
@@ -253,13 +287,11 @@ public sealed class FileTests
     /// <summary>Two connected pairs as files, a ring and a buffer at each end, registered in slot 0.</summary>
     private sealed class Stage : IDisposable
     {
-        private readonly Rig _rig;
-
-        internal Stage(Rig rig, bool connect = true, CompletionMode completion = CompletionMode.Polling)
+        internal Stage(Rig rig, bool connect = true, CompletionMode completion = CompletionMode.Polling, int depth = 64)
         {
-            _rig = rig;
-            LeftPair = rig.Pair(rig.Left);
-            RightPair = rig.Pair(rig.Right);
+            var options = new RdmaQueuePairOptions { SendDepth = depth, ReceiveDepth = depth };
+            LeftPair = rig.Pair(rig.Left, options);
+            RightPair = rig.Pair(rig.Right, options);
             if (connect)
                 Connect();
             LeftFile = LeftPair.OpenFile();

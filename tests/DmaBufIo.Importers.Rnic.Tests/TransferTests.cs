@@ -110,6 +110,7 @@ public sealed class TransferTests
         second.PostReceive(RdmaWorkRequest.Receive(8, region, 0, 8));
         first.Dispose();
         second.Dispose();
+        Assert.Equal((Errno.ESHUTDOWN, Errno.ESHUTDOWN), (first.PostSend(default(RdmaWorkRequest)), first.PostReceive(RdmaWorkRequest.Receive(9, region, 0, 8))));
         Assert.Equal(Errno.EBUSY, Assert.Throws<DmaBufIoException>(queue.Dispose).Errno); // what the pairs have left is not reaped
         Assert.Equal([(7UL, first.Number), (8UL, second.Number)], Rig.Next(queue, 2).Select(static c => (c.Id, c.QueuePair)));
     }

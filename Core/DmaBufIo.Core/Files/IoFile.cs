@@ -98,7 +98,7 @@ public abstract class IoFile : ITokenOwner
     /// True when the file's device takes the references on maps itself, for one bounded piece of DMA at a time, as a device with on-demand paging does. A file whose
     /// requests wait for others (a message that has still to come) must: a request that waits may not keep a map (T15).
     /// </summary>
-    /// <remarks>The ring then takes none, and gives requests to <see cref="FileQueue.IssuePaged"/> with the token in place of a map.</remarks>
+    /// <remarks>The ring then takes none, and gives requests to <see cref="FileQueue.IssuePaged"/> with the token in place of a map; it makes no map and never waits for one. Constant.</remarks>
     public virtual bool IsPaged => false;
 
     /// <summary>Registers a buffer with the file (T1, T2, B5).</summary>

@@ -41,13 +41,13 @@ public abstract class RdmaQueuePair : IDisposable
     /// <summary>Hands send-side requests to the device, in order. Does not sleep; no allocation, no lock.</summary>
     /// <param name="requests">Sends, RDMA writes and RDMA reads.</param>
     /// <param name="posted">How many were taken: those from the first on.</param>
-    /// <returns><c>Ok</c>; <c>ENOMEM</c> when the queue is full: poll first; <c>ENOTCONN</c> before <see cref="Connect"/>; <c>EINVAL</c> for a receive, or a negative length.</returns>
+    /// <returns><c>Ok</c>; <c>ENOMEM</c> when the queue is full: poll first; <c>ENOTCONN</c> before <see cref="Connect"/>; <c>EINVAL</c> for a receive, or a negative length; <c>ESHUTDOWN</c> once it is disposed.</returns>
     public abstract Errno PostSend(ReadOnlySpan<RdmaWorkRequest> requests, out int posted);
 
     /// <summary>Hands receives to the device, in order, in any state. See <see cref="PostSend(ReadOnlySpan{RdmaWorkRequest}, out int)"/>.</summary>
     /// <param name="requests">Receives.</param>
     /// <param name="posted">How many were taken.</param>
-    /// <returns><c>Ok</c>, <c>ENOMEM</c>, or <c>EINVAL</c>.</returns>
+    /// <returns><c>Ok</c>, <c>ENOMEM</c>, <c>EINVAL</c>, or <c>ESHUTDOWN</c>.</returns>
     public abstract Errno PostReceive(ReadOnlySpan<RdmaWorkRequest> requests, out int posted);
 
     /// <summary>Hands one send-side request to the device.</summary>

@@ -17,7 +17,7 @@ internal sealed class Registration
         : this(token.Buffer.Size, token.Direction, ringFile, tag)
     {
         AnyToken = token;
-        Token = ringFile.File.IsPaged ? null : token;
+        Token = ringFile.IsPaged ? null : token;
     }
 
     /// <summary>Mapped per request: takes a reference on the buffer.</summary>
@@ -108,6 +108,12 @@ internal sealed class RingFile(IoFile file, FileQueue queue)
 
     /// <summary>The number of the last round of retries in which it had no room.</summary>
     internal long FullIn { get; set; }
+
+    /// <summary>True when its device takes the references on maps (<see cref="IoFile.IsPaged"/>).</summary>
+    internal bool IsPaged { get; } = file.IsPaged;
+
+    /// <summary>Paged: as <see cref="FullIn"/>, for reads alone, which wait for others: writes behind them must not, nor reads behind writes, or two ends would wait for each other.</summary>
+    internal long ReadsFullIn { get; set; }
 
     /// <summary>True when something was issued since the last commit.</summary>
     internal bool IsTouched { get; set; }

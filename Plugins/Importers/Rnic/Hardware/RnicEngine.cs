@@ -154,7 +154,7 @@ internal sealed class RnicEngine : IDisposable
             if (HasThread)
                 _context.Enter();
             else if (!_context.TryEnter())
-                return true; // a visitor is in; who polls may be in the middle of a batch of its own and may not wait for it
+                break; // a visitor is in; who polls may be in the middle of a batch of its own and may not wait for it
             try
             {
                 _current.Begin();

@@ -16,7 +16,9 @@ internal sealed partial class RnicQueuePair
         posted = 0;
         if (State == RdmaQueuePairState.Init)
             return Errno.ENOTCONN;
-        Errno status = Errno.Ok;
+        Errno status = _isDisposed ? Errno.ESHUTDOWN : Errno.Ok;
+        if (status != Errno.Ok)
+            return status;
         foreach (ref readonly RdmaWorkRequest request in requests)
         {
             status = request.Opcode == RdmaOpcode.Receive || request.Length < 0 ? Errno.EINVAL : Add(_send, request, null);
@@ -35,7 +37,9 @@ internal sealed partial class RnicQueuePair
     public override Errno PostReceive(ReadOnlySpan<RdmaWorkRequest> requests, out int posted)
     {
         posted = 0;
-        Errno status = Errno.Ok;
+        Errno status = _isDisposed ? Errno.ESHUTDOWN : Errno.Ok;
+        if (status != Errno.Ok)
+            return status;
         foreach (ref readonly RdmaWorkRequest request in requests)
         {
             status = request.Opcode != RdmaOpcode.Receive || request.Length < 0 ? Errno.EINVAL : Add(_receive, request, null);

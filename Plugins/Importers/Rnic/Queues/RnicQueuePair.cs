@@ -67,6 +67,9 @@ internal sealed partial class RnicQueuePair : RdmaQueuePair
 
     internal RnicDevice Device { get; }
 
+    /// <summary>Somebody waits to change the pair; for tests.</summary>
+    internal bool IsWanted => _link.IsWanted;
+
     /// <inheritdoc/>
     public override void Connect(RdmaAddress peer)
     {
