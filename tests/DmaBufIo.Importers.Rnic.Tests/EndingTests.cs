@@ -48,8 +48,9 @@ public sealed class EndingTests
         foreach (RdmaQueuePair pair in new[] { left, right })
         {
             Assert.Equal(Errno.Ok, pair.PostSend(RdmaWorkRequest.Send(30, near, 0, 8)));
+            AssertEnds(pair.SendCompletions, (30, RdmaStatus.WorkRequestFlushed));
             Assert.Equal(Errno.Ok, pair.PostReceive(RdmaWorkRequest.Receive(31, near, 0, 8)));
-            AssertEnds(pair.SendCompletions, (30, RdmaStatus.WorkRequestFlushed), (31, RdmaStatus.WorkRequestFlushed));
+            AssertEnds(pair.ReceiveCompletions, (31, RdmaStatus.WorkRequestFlushed));
         }
     }
 

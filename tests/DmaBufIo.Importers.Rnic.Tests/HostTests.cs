@@ -51,7 +51,7 @@ public sealed class HostTests : IDisposable
     }
 
     [Theory]
-    [InlineData("rnic:,thread=on", "needs a name on the wire")]
+    [InlineData("rnic:,thread=on", "nothing stands after")]
     [InlineData("rnic:a,speed=9", "has no option 'speed'")]
     [InlineData("rnic:a,thread=perhaps", "neither on nor off")]
     [InlineData("rnic:a(rnic:b)", "stands on no other device")]

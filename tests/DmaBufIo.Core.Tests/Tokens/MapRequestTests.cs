@@ -55,6 +55,7 @@ public sealed class MapRequestTests
                 mover = Actor.Start("mover", () => stage.Exporter.Move());
                 Actor.Until(() => map.IsKilled, "the map is killed");
                 Assert.Null(token.TryGetMap(context));
+                Thread.Sleep(50);
                 hasWaited = !mover.IsDone && stage.Driver.UnmapCalls == 0;
             },
         };

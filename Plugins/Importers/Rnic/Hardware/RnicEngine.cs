@@ -27,12 +27,12 @@ internal sealed class RnicEngine : IDisposable
     private const int PausingRounds = 10;
 
     private readonly IoContext _context;
+    private readonly Turn _current;
     private readonly Lock _turn = new(); // inline: one at a time
     private readonly Thread? _thread;
     private readonly AutoResetEvent _wake = new(initialState: false); // not disposed: a worker with a map may come at any time
     private volatile RnicQueuePair[] _pairs = [];
     private volatile bool _stopping;
-    private readonly Turn _current;
     private int _sleeping;
 
     internal RnicEngine(string name, bool ownThread)
