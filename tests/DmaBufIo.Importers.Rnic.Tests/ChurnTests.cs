@@ -35,7 +35,10 @@ public sealed class ChurnTests
                     buffers[i % 2].Move();
                     Thread.Yield();
                 }
-            }) { Name = "mover" };
+            })
+            {
+                Name = "mover",
+            };
             mover.Start();
             for (int i = 0; i < Depth; i++)
             {

@@ -228,7 +228,10 @@ public sealed class FileTests
                 {
                     failure ??= e;
                 }
-            }) { Name = name };
+            })
+            {
+                Name = name,
+            };
             thread.Start();
             return thread;
         }

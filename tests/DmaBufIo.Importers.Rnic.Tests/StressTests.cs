@@ -76,7 +76,10 @@ public sealed class StressTests
             {
                 failure = e;
             }
-        }) { Name = "mover" };
+        })
+        {
+            Name = "mover",
+        };
         mover.Start();
         long longest = 0;
         int done = 0;
