@@ -5,6 +5,7 @@ using DmaBufIo.Files;
 using DmaBufIo.Hosting;
 using DmaBufIo.Models;
 using DmaBufIo.Models.Iommu;
+using DmaBufIo.Rdma;
 using DmaBufIo.Rings;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -52,13 +53,28 @@ public sealed partial class ReadmeTests
     public void The_hosts_examples_are_the_code_of_this_test()
     {
         string source = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "ReadmeTests.cs"));
-        MatchCollection bodies = Body().Matches(source);
-        Assert.Equal(2, bodies.Count);
+        MatchCollection bodies = Bodies().Matches(source);
+        Assert.Equal(3, bodies.Count);
         foreach (Match body in bodies)
         {
             string code = string.Join('\n', body.Groups[1].Value.Split('\n').Select(static l => l.StartsWith("        ", StringComparison.Ordinal) ? l[8..] : l)).Trim('\n');
             Assert.Contains($"```csharp\n{code}\n```", s_readme, StringComparison.Ordinal);
         }
+    }
+
+    [Fact]
+    public void The_network_example_runs_as_printed()
+    {
+        var options = new DmaBufIoOptions { PluginFolder = Path.Combine(CommandProcess.Folder, "plugins") };
+        using var iommu = new ModelIommu();
+        options.UseFabric(iommu);
+        options.AddBuiltIn<ModelsPlugin>();
+        var output = new StringWriter();
+        Console.SetOut(output);
+        using (DmaBufIoHost host = DmaBufIoHost.Create(options))
+            NetworkExample(host);
+        Assert.Contains("RdmaCompletion { Id = 1, Opcode = Receive, Status = Success, Length = 1000, QueuePair = 1 }", output.ToString(), StringComparison.Ordinal);
+        Assert.Equal((0, 0, 0), (iommu.Faults, iommu.StaleAccesses, iommu.LeakedMappings));
     }
 
     [Fact]
@@ -143,8 +159,37 @@ public sealed partial class ReadmeTests
     }
 
     // </example>
+
+    // <example>
+    private static void NetworkExample(DmaBufIoHost host)
+    {
+        using (OpenedDevice left = host.Open("rnic:left"))
+        using (OpenedDevice right = host.Open("rnic:right"))
+        using (ExportedBuffer near = host.CreateBuffer("moving", "near", 1 << 20))
+        using (ExportedBuffer far = host.CreateBuffer("moving", "far", 1 << 20))
+        using (RdmaQueuePair sender = left.RdmaDevice.CreateQueuePair())
+        using (RdmaQueuePair receiver = right.RdmaDevice.CreateQueuePair())
+        {
+            sender.Connect(receiver.Address);
+            receiver.Connect(sender.Address); // both ends name the other
+            RdmaMemoryRegion source = left.RdmaDevice.RegisterMemory(near.Buffer, RdmaAccess.None);
+            RdmaMemoryRegion target = right.RdmaDevice.RegisterMemory(far.Buffer, RdmaAccess.LocalWrite);
+            receiver.PostReceive(RdmaWorkRequest.Receive(id: 1, target, offset: 0, length: 4096));
+            near.Move(); // with requests posted or under way, at either end
+            sender.PostSend(RdmaWorkRequest.Send(id: 2, source, offset: 0, length: 1000));
+            var completions = new RdmaCompletion[1];
+            while (receiver.ReceiveCompletions.Poll(completions) == 0)
+                Thread.Yield();
+            Console.WriteLine(completions[0]); // RdmaCompletion { Id = 1, Opcode = Receive, Status = Success, Length = 1000, QueuePair = 1 }
+            source.Deregister();
+            target.Deregister();
+        }
+    }
+
+    // </example>
+
     [GeneratedRegex(@"// <example>\n[^\n]*\n    {\n(.*?)\n    }\n\n    // </example>", RegexOptions.Singleline)]
-    private static partial Regex Body();
+    private static partial Regex Bodies();
 
     [GeneratedRegex("^dotnet run -c Release --project Hosts/DmaBufIo.Cli -- (copy .*)$", RegexOptions.Multiline)]
     private static partial Regex Copies();

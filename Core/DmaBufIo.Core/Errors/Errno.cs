@@ -70,8 +70,20 @@ public enum Errno
     /// <summary>A value does not fit its field.</summary>
     EOVERFLOW = 75,
 
+    /// <summary>The message is longer than the buffer that was to receive it.</summary>
+    EMSGSIZE = 90,
+
     /// <summary>The file, device or iterator does not support the operation (T1).</summary>
     EOPNOTSUPP = 95,
+
+    /// <summary>The peer of the connection is gone.</summary>
+    ECONNRESET = 104,
+
+    /// <summary>The connection exists already.</summary>
+    EISCONN = 106,
+
+    /// <summary>There is no connection yet.</summary>
+    ENOTCONN = 107,
 
     /// <summary>The object was shut down.</summary>
     ESHUTDOWN = 108,

@@ -94,6 +94,13 @@ public abstract class IoFile : ITokenOwner
     /// </summary>
     public virtual bool IsRemoved => false;
 
+    /// <summary>
+    /// True when the file's device takes the references on maps itself, for one bounded piece of DMA at a time, as a device with on-demand paging does. A file whose
+    /// requests wait for others (a message that has still to come) must: a request that waits may not keep a map (T15).
+    /// </summary>
+    /// <remarks>The ring then takes none, and gives requests to <see cref="FileQueue.IssuePaged"/> with the token in place of a map; it makes no map and never waits for one. Constant.</remarks>
+    public virtual bool IsPaged => false;
+
     /// <summary>Registers a buffer with the file (T1, T2, B5).</summary>
     /// <param name="buffer">The buffer.</param>
     /// <param name="direction">The transfers.</param>
@@ -184,6 +191,15 @@ public abstract class FileQueue : IDisposable
     /// <param name="tags">Which of them, in order.</param>
     /// <returns>How many were issued wholly, from the first one on; nobody looks at their iterators any more. The next is then given to <see cref="ReadIter"/> or <see cref="WriteIter"/>.</returns>
     public virtual int IssueRanges(bool isWrite, DmaMap map, Span<IoRequest> requests, ReadOnlySpan<int> tags) => 0;
+
+    /// <summary>Issues one request of a file that takes references itself (<see cref="IoFile.IsPaged"/>): all of it, as one bio.</summary>
+    /// <param name="isWrite">True for a write.</param>
+    /// <param name="token">The registration's token; no reference on a map of it is held. It outlives the request.</param>
+    /// <param name="offset">First byte in the buffer; the range lies in the buffer (R2).</param>
+    /// <param name="length">Bytes, more than 0.</param>
+    /// <param name="request">The request. The size of its bio, when that ends well, is what was transferred.</param>
+    /// <returns><c>Ok</c>; <c>EAGAIN</c> when there is no room for it now; an error.</returns>
+    public virtual Errno IssuePaged(bool isWrite, DmaBufToken token, long offset, long length, ref IoRequest request) => Errno.EOPNOTSUPP;
 
     /// <summary>Makes everything acknowledged before durable.</summary>
     /// <param name="request">The request.</param>

@@ -94,6 +94,35 @@ public sealed class IoContext : IDisposable
         state.Depth++;
     }
 
+    /// <summary>
+    /// Begins a batch unless a visitor is working the context: for an owner that is called from somebody else's batch, where it may not sleep.
+    /// </summary>
+    /// <returns>True when the batch has begun; end it by <see cref="Leave"/>. False: nothing was begun, try again later.</returns>
+    /// <exception cref="InvalidOperationException">Another thread is inside.</exception>
+    public bool TryEnter()
+    {
+        if (SchedulePoint.Enabled)
+            SchedulePoint.Reach(StepKind.Ownership, _number);
+        if (_active != 0)
+            throw new InvalidOperationException($"Context {Name} is in use by another thread or from within its own callbacks.");
+        TellTime();
+        Volatile.Write(ref _active, 1);
+        NoSleepState state = NoSleepContext.Current;
+        if (!ReferenceEquals(_owner, state))
+            TakeOver(state);
+        Answer();
+        if (_visiting)
+        {
+            // As in EnterSlow, without the wait.
+            Volatile.Write(ref _active, 0);
+            _handOver.WakeAll();
+            return false;
+        }
+
+        state.Depth++;
+        return true;
+    }
+
     /// <summary>Asks the clock (<see cref="Now"/>): once per batch that starts requests.</summary>
     [Diagnostics.HotPath]
     internal void TellTime() => Now = Environment.TickCount64;

@@ -9,7 +9,7 @@ namespace DmaBufIo.Plugins;
 /// </summary>
 /// <remarks>
 /// <see cref="Register"/> adds the plugin's factories (<see cref="IPciFunctionFactory"/>, <see cref="IPciDriver"/>,
-/// <see cref="IBlockDeviceFactory"/>, <see cref="IExporterFactory"/>) to a collection from which the host builds a scope of the
+/// <see cref="IBlockDeviceFactory"/>, <see cref="IFileFactory"/>, <see cref="IRdmaDeviceFactory"/>, <see cref="IExporterFactory"/>) to a collection from which the host builds a scope of the
 /// plugin's own; the scope is disposed when the plugin is unloaded, and everything in it with it. Keyed services are refused.
 /// </remarks>
 public interface IDmaBufIoPlugin

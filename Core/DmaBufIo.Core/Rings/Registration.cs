@@ -14,7 +14,11 @@ internal sealed class Registration
 
     /// <summary>Premapped: through a token, which holds the buffer.</summary>
     internal Registration(DmaBufToken token, RingFile ringFile, ulong tag)
-        : this(token.Buffer.Size, token.Direction, ringFile, tag) => Token = token;
+        : this(token.Buffer.Size, token.Direction, ringFile, tag)
+    {
+        AnyToken = token;
+        Token = ringFile.IsPaged ? null : token;
+    }
 
     /// <summary>Mapped per request: takes a reference on the buffer.</summary>
     internal Registration(DmaBuf buffer, MemoryLayout memory, DmaDirection direction, RingFile ringFile, WorkQueue workers, ulong tag)
@@ -38,8 +42,11 @@ internal sealed class Registration
         Tag = tag;
     }
 
-    /// <summary>Premapped: the token. Else null, also when every request is bounced.</summary>
+    /// <summary>Premapped, with a reference per request: the token. Else null, also when every request is bounced.</summary>
     internal DmaBufToken? Token { get; }
+
+    /// <summary>Premapped: the token, also where the device takes the references (<see cref="IoFile.IsPaged"/>). Else null.</summary>
+    internal DmaBufToken? AnyToken { get; }
 
     /// <summary>How its requests may be bounced; null where they may not (<see cref="TransferPolicy.Direct"/>).</summary>
     internal BouncePath? Bounce { get; init; }
@@ -58,7 +65,7 @@ internal sealed class Registration
     internal ulong Tag { get; }
 
     /// <summary>Its tokens: none, the device's, the CPU's, or both.</summary>
-    internal IEnumerable<DmaBufToken> Tokens => new[] { Token, Bounce?.Token }.OfType<DmaBufToken>();
+    internal IEnumerable<DmaBufToken> Tokens => new[] { AnyToken, Bounce?.Token }.OfType<DmaBufToken>();
 
     /// <summary>Set once the reference on a buffer that is mapped per request is dropped; null for the others, whose tokens hold it.</summary>
     internal Completion? Released => _release?.Done;
@@ -82,7 +89,7 @@ internal sealed class Registration
     /// </summary>
     internal void Release()
     {
-        Token?.Release();
+        AnyToken?.Release();
         Bounce?.Token.Release();
         _release?.Workers.Queue(_release);
     }
@@ -113,6 +120,12 @@ internal sealed class RingFile(IoFile file, FileQueue queue)
 
     /// <summary>The number of the last round of retries in which it had no room.</summary>
     internal long FullIn { get; set; }
+
+    /// <summary>True when its device takes the references on maps (<see cref="IoFile.IsPaged"/>).</summary>
+    internal bool IsPaged { get; } = file.IsPaged;
+
+    /// <summary>Paged: as <see cref="FullIn"/>, for reads alone, which wait for others: writes behind them must not, nor reads behind writes, or two ends would wait for each other.</summary>
+    internal long ReadsFullIn { get; set; }
 
     /// <summary>True when something was issued since the last commit.</summary>
     internal bool IsTouched { get; set; }

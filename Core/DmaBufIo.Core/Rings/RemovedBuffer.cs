@@ -18,7 +18,7 @@ public sealed class RemovedBuffer
     }
 
     /// <summary>The registration's token; null when it was mapped per request, or every request was bounced.</summary>
-    public DmaBufToken? Token => _registration.Token;
+    public DmaBufToken? Token => _registration.AnyToken;
 
     /// <summary>The token through which the CPU saw the buffer; null without <see cref="TransferPolicy.AllowBounce"/>.</summary>
     public DmaBufToken? BounceToken => _registration.Bounce?.Token;
@@ -35,6 +35,13 @@ public sealed class RemovedBuffer
     /// <remarks>Reaps queues while it waits (T14). Requests that are parked for want of room are their ring's to submit again.</remarks>
     public Errno WaitReleased(CancellationToken cancellationToken = default)
     {
+        if (_registration is { Token: null, AnyToken: { } paged })
+        {
+            Errno status = WaitPaged(paged, cancellationToken);
+            if (status != Errno.Ok)
+                return status;
+        }
+
         foreach (DmaBufToken token in _registration.Tokens)
         {
             Errno waited = token.WaitReleased(cancellationToken);
@@ -53,5 +60,20 @@ public sealed class RemovedBuffer
             if (status != Errno.EAGAIN)
                 return status;
         }
+    }
+
+    // Its requests hold no references that would lead to their queue: the ring's are reaped until the last of them has ended.
+    private Errno WaitPaged(DmaBufToken token, CancellationToken cancellationToken)
+    {
+        var wait = new PollingWait(new WaitReason($"requests of a removed registration of {_context.Name}"));
+        var nobody = new WaitQueue();
+        while (!token.IsReleasing)
+        {
+            _context.ReapAsVisitor();
+            if (wait.Pause(nobody, () => token.IsReleasing, cancellationToken) == Errno.EINTR)
+                return Errno.EINTR;
+        }
+
+        return token.WaitReleased(cancellationToken);
     }
 }

@@ -80,7 +80,7 @@ public sealed partial class Ring
     [MethodImpl(MethodImplOptions.NoInlining)]
     private void IssueWithoutToken(int tag, Registration registration, bool isRetry, CancellationToken cancellationToken)
     {
-        if (registration.Memory is not null)
+        if (registration.Memory is not null || registration.AnyToken is not null)
             IssuePerRequest(tag, registration);
         else
             IssueBounced(tag, registration.Bounce!.Refusal!.Errno, isRetry, cancellationToken);

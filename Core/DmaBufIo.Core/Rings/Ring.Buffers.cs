@@ -48,7 +48,7 @@ public sealed partial class Ring
         DmaBuf buffer = TakeBuffer(slot, registration);
         try
         {
-            if (policy == TransferPolicy.AllowBounce)
+            if (policy == TransferPolicy.AllowBounce && !file.IsPaged)
             {
                 Replace(slot, RegisterBouncing(slot, registration, file, buffer));
                 return;

@@ -612,7 +612,8 @@ public sealed partial class Ring
             int tag = _parked.Take();
             bool isFlush = _requests[tag].Operation == RingOperation.Flush;
             RingFile file = isFlush ? FindFile(_requests[tag].File!)! : RegistrationOf(_requests[tag])!.RingFile;
-            if (file.FullIn == _retries)
+            bool readsAlone = file.IsPaged && _requests[tag].Direction == DmaDirection.FromDevice;
+            if ((readsAlone ? file.ReadsFullIn : file.FullIn) == _retries)
             {
                 _parked.Add(tag);
                 continue;
@@ -632,15 +633,14 @@ public sealed partial class Ring
                 Fault(tag, e);
             }
 
-            if (_requests[tag].State == RequestState.Parked)
-            {
-                if (_bounced is null || !WaitsForPiece(tag))
-                    file.FullIn = _retries;
-            }
-            else
-            {
+            if (_requests[tag].State != RequestState.Parked)
                 _context.Counters.Reissued++;
-            }
+            else if (_bounced is not null && WaitsForPiece(tag))
+                continue;
+            else if (readsAlone)
+                file.ReadsFullIn = _retries;
+            else
+                file.FullIn = _retries;
         }
     }
 

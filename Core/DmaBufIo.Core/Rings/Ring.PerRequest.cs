@@ -1,3 +1,4 @@
+using DmaBufIo.Dma;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Files;
@@ -40,6 +41,12 @@ public sealed partial class Ring
     /// </summary>
     private void IssuePerRequest(int tag, Registration registration)
     {
+        if (registration.AnyToken is { } token)
+        {
+            IssuePaged(tag, registration, token);
+            return;
+        }
+
         ref RingRequest request = ref _requests[tag];
         MemoryLayout memory = registration.Memory!;
 
@@ -51,6 +58,24 @@ public sealed partial class Ring
         registration.RingFile.IsTouched = true;
         request.State = RequestState.Issued;
         Settle(tag, GiveToFile(tag));
+    }
+
+    /// <summary>The device takes the references itself, piece by piece: none is held here, however long the request waits for somebody else (T15).</summary>
+    private void IssuePaged(int tag, Registration registration, DmaBufToken token)
+    {
+        ref RingRequest request = ref _requests[tag];
+        ref IoRequest io = ref _ios[tag];
+        bool isWrite = request.Direction == DmaDirection.ToDevice;
+        registration.RingFile.IsTouched = true;
+        request.State = RequestState.Issued;
+        Errno status = request.IsVector
+            ? Errno.EOPNOTSUPP
+            : registration.RingFile.Queue.IssuePaged(isWrite, token, io.Iter.Offset, io.Iter.Count, ref io);
+
+        // All of it or nothing; one that is sent back keeps its range.
+        if (status != Errno.EAGAIN)
+            io.Iter = default;
+        Settle(tag, status);
     }
 
     private DmaBufIoException NotPerRequest(int slot, string problem) =>

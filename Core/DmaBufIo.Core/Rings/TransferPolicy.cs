@@ -13,6 +13,7 @@ public enum TransferPolicy
     /// <remarks>
     /// A registration that its file or driver refuses with <c>EOPNOTSUPP</c> or <c>EREMOTEIO</c> is bounced as a whole. A map that is refused so is not asked for again before the buffer has
     /// moved: until then requests are bounced. A request of whole blocks that the file answers <c>EINVAL</c>, because its place in the buffer is not aligned, is bounced by itself.
+    /// A file whose device takes the references on maps itself (<see cref="Files.IoFile.IsPaged"/>) stays direct.
     /// </remarks>
     AllowBounce,
 }

@@ -27,6 +27,7 @@ internal sealed class LoadedPlugin
         Functions = [.. scope.Resolve<IEnumerable<IPciFunctionFactory>>().Select(static f => (f.Word, f))];
         BlockDevices = [.. scope.Resolve<IEnumerable<IBlockDeviceFactory>>().Select(static f => (f.Word, f))];
         Files = [.. scope.Resolve<IEnumerable<IFileFactory>>().Select(static f => (f.Word, f))];
+        RdmaDevices = [.. scope.Resolve<IEnumerable<IRdmaDeviceFactory>>().Select(static f => (f.Word, f))];
         Exporters = [.. scope.Resolve<IEnumerable<IExporterFactory>>().Select(static f => (f.Word, f))];
     }
 
@@ -40,12 +41,15 @@ internal sealed class LoadedPlugin
 
     internal IReadOnlyList<(string Word, IFileFactory Factory)> Files { get; private set; }
 
+    internal IReadOnlyList<(string Word, IRdmaDeviceFactory Factory)> RdmaDevices { get; private set; }
+
     internal IReadOnlyList<(string Word, IExporterFactory Factory)> Exporters { get; private set; }
 
     /// <summary>Devices made by this plugin that are open.</summary>
     internal int Devices { get; set; }
 
-    internal IEnumerable<string> DeviceWords => Functions.Select(static f => f.Word).Concat(BlockDevices.Select(static f => f.Word)).Concat(Files.Select(static f => f.Word));
+    internal IEnumerable<string> DeviceWords =>
+        [.. Functions.Select(static f => f.Word), .. BlockDevices.Select(static f => f.Word), .. Files.Select(static f => f.Word), .. RdmaDevices.Select(static f => f.Word)];
 
     internal IEnumerable<string> ExporterWords => Exporters.Select(static f => f.Word);
 
@@ -54,6 +58,8 @@ internal sealed class LoadedPlugin
     internal IBlockDeviceFactory? BlockDevice(string word) => BlockDevices.FirstOrDefault(f => f.Word == word).Factory;
 
     internal IFileFactory? File(string word) => Files.FirstOrDefault(f => f.Word == word).Factory;
+
+    internal IRdmaDeviceFactory? RdmaDevice(string word) => RdmaDevices.FirstOrDefault(f => f.Word == word).Factory;
 
     internal IExporterFactory? Exporter(string word) => Exporters.FirstOrDefault(f => f.Word == word).Factory;
 
@@ -81,6 +87,7 @@ internal sealed class LoadedPlugin
         Drivers = [];
         BlockDevices = [];
         Files = [];
+        RdmaDevices = [];
         Exporters = [];
         _buffers.Clear();
 

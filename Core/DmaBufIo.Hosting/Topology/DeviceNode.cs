@@ -3,10 +3,11 @@ using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Pci;
 using DmaBufIo.Plugins;
+using DmaBufIo.Rdma;
 
 namespace DmaBufIo.Hosting;
 
-/// <summary>One device of an opened tree: a PCI function with its driver, or a block device that stands on others.</summary>
+/// <summary>One device of an opened tree: a PCI function with its driver, a block device that stands on others, or a network card.</summary>
 public sealed class DeviceNode
 {
     private PciFunction? _function;
@@ -44,6 +45,9 @@ public sealed class DeviceNode
     /// <summary>Its block devices; owned by the node. Empty once the device is closed.</summary>
     public IReadOnlyList<BlockDevice> BlockDevices { get; private set; }
 
+    /// <summary>The network card that it is; owned by the node. Null for others, and once the device is closed.</summary>
+    public RdmaDevice? RdmaDevice { get; private set; }
+
     /// <summary>The devices it stands on, in order; closed after it.</summary>
     public IReadOnlyList<DeviceNode> Members { get; }
 
@@ -78,6 +82,8 @@ public sealed class DeviceNode
     {
         if (_binding is not null)
             _binding.Reset();
+        else if (RdmaDevice is not null)
+            RdmaDevice.Reset();
         else if (Members.Count != 0)
             throw new DmaBufIoException(
                 Errno.EOPNOTSUPP,
@@ -92,7 +98,7 @@ public sealed class DeviceNode
                 "Topology",
                 Name,
                 "the device is closed or has no reset",
-                "Reset an open device behind a PCI function",
+                "Reset an open device behind a PCI function, or a network card",
                 rule: "T11");
     }
 
@@ -100,6 +106,12 @@ public sealed class DeviceNode
     {
         _function = function;
         _binding = binding;
+        return this;
+    }
+
+    internal DeviceNode Over(RdmaDevice card)
+    {
+        RdmaDevice = card;
         return this;
     }
 
@@ -113,6 +125,7 @@ public sealed class DeviceNode
     internal void Forget()
     {
         BlockDevices = [];
+        RdmaDevice = null;
         _function = null;
         _binding = null;
         _open = null;

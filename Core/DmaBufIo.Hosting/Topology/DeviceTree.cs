@@ -3,6 +3,7 @@ using DmaBufIo.Errors;
 using DmaBufIo.Hosting.Topology;
 using DmaBufIo.Pci;
 using DmaBufIo.Plugins;
+using DmaBufIo.Rdma;
 using Microsoft.Extensions.Logging;
 
 namespace DmaBufIo.Hosting;
@@ -58,6 +59,15 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
             BlockDevice[] under = [.. members.Select(static m => m.BlockDevices[0])];
             return new DeviceNode(expression, expression.Text ?? expression.Word, expression.Word, [fileUse.Plugin.Status.Name], [], members)
                 .OpenedBy(flags => files.Open(expression, under, flags));
+        }
+
+        if (plugins.Find(p => p.RdmaDevice(expression.Word)) is var (cards, cardUse))
+        {
+            owned.Push(cardUse);
+            if (expression.Members.Count != 0)
+                throw expression.Broken(expression.Members[0].Position, $"'{expression.Word}' stands on no other device", "Remove the parentheses");
+            RdmaDevice card = owned.Push(cards.Create(expression));
+            return new DeviceNode(expression, card.Name, expression.Word, [cardUse.Plugin.Status.Name], [], []).Over(card);
         }
 
         throw expression.Broken(

@@ -1,6 +1,7 @@
 using DmaBufIo.Block;
 using DmaBufIo.Errors;
 using DmaBufIo.Plugins;
+using DmaBufIo.Rdma;
 
 namespace DmaBufIo.Hosting;
 
@@ -48,6 +49,15 @@ public sealed class OpenedDevice : IDisposable
                 Name,
                 $"the device has {BlockDevices.Count} block devices",
                 "Choose one of them");
+
+    /// <summary>The network card that it is; owned by this object.</summary>
+    /// <exception cref="DmaBufIoException">It is none, or closed (<c>ENODEV</c>).</exception>
+    public RdmaDevice RdmaDevice => Root.RdmaDevice ?? throw new DmaBufIoException(
+        Errno.ENODEV,
+        "Topology",
+        Name,
+        "the device is no RDMA device, or closed",
+        "Name an open network card, for example rnic:left");
 
     /// <summary>Opens it as a file; see <see cref="DeviceNode.OpenFile"/>.</summary>
     /// <param name="flags">How.</param>

@@ -28,7 +28,7 @@ internal static class DevicesCommand
         {
             foreach (string expression in expressions)
                 opened.Add(host.Open(Expressions.Parse(host, expression), readOnly: true));
-            var listing = new DeviceListing(host.Plugins.DeviceWords, host.Plugins.ExporterWords, [.. opened.SelectMany(static d => d.BlockDevices.Select(b => DeviceLine.From(d, b)))]);
+            var listing = new DeviceListing(host.Plugins.DeviceWords, host.Plugins.ExporterWords, [.. opened.SelectMany(static d => d.BlockDevices.Select(b => DeviceLine.From(d, b)))], [.. opened.Where(static d => d.Root.RdmaDevice is not null).Select(RdmaLine.From)]);
             if (settings.Json)
                 CommandOutput.Json(listing);
             else
@@ -51,7 +51,13 @@ internal static class DevicesCommand
             CommandOutput.Data($"  driver {device.Driver}; largest request {CommandOutput.Size(device.MaxBytes)}, memory alignment {device.DmaAlignment}");
         }
 
-        if (listing.Devices.Count == 0)
+        foreach (RdmaLine device in listing.RdmaDevices)
+        {
+            CommandOutput.Data($"{device.Name}: {device.Expression}");
+            CommandOutput.Data($"  {device.Description}");
+        }
+
+        if (listing.Devices.Count + listing.RdmaDevices.Count == 0)
         {
             CommandOutput.Data($"device words: {string.Join(", ", listing.DeviceWords)}");
             CommandOutput.Data($"exporters:    {string.Join(", ", listing.ExporterWords)}");
@@ -60,7 +66,7 @@ internal static class DevicesCommand
 }
 
 /// <summary>What <c>devices --json</c> prints.</summary>
-internal sealed record DeviceListing(IReadOnlyList<string> DeviceWords, IReadOnlyList<string> ExporterWords, IReadOnlyList<DeviceLine> Devices);
+internal sealed record DeviceListing(IReadOnlyList<string> DeviceWords, IReadOnlyList<string> ExporterWords, IReadOnlyList<DeviceLine> Devices, IReadOnlyList<RdmaLine> RdmaDevices);
 
 /// <summary>One block device.</summary>
 internal sealed record DeviceLine(
@@ -84,4 +90,10 @@ internal sealed record DeviceLine(
         device.Limits.MaxBytes,
         device.Limits.DmaAlignment,
         device.IsReadOnly);
+}
+
+/// <summary>One network card.</summary>
+internal sealed record RdmaLine(string Name, string Expression, string Driver, string Description)
+{
+    internal static RdmaLine From(OpenedDevice opened) => new(opened.Name, opened.Expression.Source, opened.Root.DriverName, opened.RdmaDevice.Description);
 }

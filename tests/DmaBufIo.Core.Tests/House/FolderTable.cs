@@ -24,6 +24,7 @@ internal static class FolderTable
         ("Pci", "PCI function, BARs, interrupts", "Dma, Devices and below"),
         ("Files", "open file, file operations, block-device file", "Block and below"),
         ("Rings", "registered buffers, submission, completion", "Files and below"),
+        ("Rdma", "RDMA device, memory region, queue pair, completion queue", "Files and below"),
         ("Plugins", "the entry contract of a plugin", "all of Core"));
 
     /// <summary>The table as CONTRIBUTING.md shows it.</summary>

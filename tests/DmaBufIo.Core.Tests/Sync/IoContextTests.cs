@@ -49,6 +49,34 @@ public sealed class IoContextTests
     }
 
     [Fact]
+    public void T14_an_owner_that_may_not_sleep_is_sent_away_by_a_visit_and_keeps_nobody_out()
+    {
+        using var context = new IoContext("visited");
+        using var other = new IoContext("other");
+        other.Enter();
+        Assert.True(context.TryEnter());
+        Assert.True(context.IsActive);
+        context.Leave();
+        using var inside = new ManualResetEventSlim();
+        using var end = new ManualResetEventSlim();
+        Actor visitor = Actor.Start("visitor", () => context.Visit(() =>
+        {
+            inside.Set();
+            end.Wait(TestContext.Current.CancellationToken);
+        }));
+        inside.Wait(TestContext.Current.CancellationToken);
+        Assert.False(context.TryEnter());
+        Assert.False(context.IsActive);
+        end.Set();
+        visitor.Join();
+        Assert.True(context.TryEnter());
+        Assert.Throws<InvalidOperationException>(() => context.TryEnter());
+        context.Leave();
+        other.Leave();
+        Assert.False(NoSleepContext.IsActive);
+    }
+
+    [Fact]
     public void T14_an_owner_that_waits_for_a_visit_comes_in_before_the_next_one()
     {
         for (int round = 0; round < 50; round++)
