@@ -1,19 +1,26 @@
 using System.Runtime.ExceptionServices;
 using DmaBufIo.Block;
+using DmaBufIo.Devices;
 using DmaBufIo.Diagnostics;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Exporters.Gpu.Memory;
+using DmaBufIo.Importers.Rnic;
+using DmaBufIo.Importers.Rnic.Hardware;
 using DmaBufIo.Plugins;
+using DmaBufIo.Rdma;
 using DmaBufIo.Rings;
 
 namespace DmaBufIo.Exporters.Gpu.Tests;
 
-/// <summary>Everything at once on real threads: transfers to and from buffers that are evicted and restored, jobs on them, users who press the memory.</summary>
+/// <summary>
+/// Everything at once on real threads: buffers that are evicted and restored while drives and network cards transfer to and from them, jobs on them, users who press the memory.
+/// </summary>
 public sealed class StressTests
 {
     private const int Block = 4096;
-    private const int Blocks = 64;
+    private const int Blocks = 64;   // for the drive, from the start
+    private const int Messages = 16; // for the network, behind them
 
     /// <summary>Transfers; the long run has a million (tests/long/gpu-stress.sh).</summary>
     private static long Transfers => long.TryParse(Environment.GetEnvironmentVariable("DMABUFIO_STRESS_TRANSFERS"), out long all) ? all : 40_000;
@@ -44,15 +51,16 @@ public sealed class StressTests
 
     private static void Run(GpuRig rig)
     {
-        GpuBuffer[] buffers = [.. Enumerable.Range(0, 2).Select(i => rig.Buffer($"stress{i}", (Blocks + 1) * Block, "vram=4M"))];
+        GpuBuffer[] buffers = [.. Enumerable.Range(0, 2).Select(i => rig.Buffer($"stress{i}", (Blocks + Messages + 1) * Block, "vram=4M"))];
         BlockDevice[] disks = [rig.Disk("hb0/rp1", ownThread: false), rig.Disk("hb0/rp2", ownThread: true)];
-        long left = Transfers;
+        long remaining = Transfers;
         ExceptionDispatchInfo? failure = null;
         using (IMemoryPressure pressure = rig.Factory.Press(buffers[0].Buffer))
         {
             Thread[] threads =
             [
                 .. Enumerable.Range(0, 2).Select(i => Start(() => Transfer(rig, disks[i], buffers[i], i))),
+                Start(() => Send(rig, buffers)),
                 Start(() => Compute(rig, buffers)),
             ];
             foreach (Thread thread in threads)
@@ -73,7 +81,7 @@ public sealed class StressTests
                 catch (Exception e) when (e is not OutOfMemoryException)
                 {
                     failure ??= ExceptionDispatchInfo.Capture(e);
-                    Interlocked.Exchange(ref left, 0);
+                    Interlocked.Exchange(ref remaining, 0);
                 }
             });
             thread.Start();
@@ -85,7 +93,7 @@ public sealed class StressTests
             var random = new Random(seed);
             int[] versions = new int[Blocks];
             using GpuRing ring = transferring.Open(disk, buffer);
-            while (Interlocked.Read(ref left) > 0)
+            while (Interlocked.Read(ref remaining) > 0)
             {
                 int[] blocks = [.. Enumerable.Range(0, 8).Select(_ => random.Next(Blocks)).Distinct()];
                 foreach (int block in blocks)
@@ -96,18 +104,79 @@ public sealed class StressTests
                 Do(ring, isWrite: false, blocks);
                 foreach (int block in blocks)
                     Touch(buffer, block, memory => Check(memory, block, versions[block]));
-                Interlocked.Add(ref left, -2 * blocks.Length);
+                Interlocked.Add(ref remaining, -2 * blocks.Length);
+            }
+        }
+
+        void Send(GpuRig sending, GpuBuffer[] all)
+        {
+            // From the first buffer to the second and back again, both of which drives use at the same time.
+            var wire = new RnicWire();
+            using var left = new RnicDevice(new RnicOptions { Name = "left", Location = DeviceLocation.Parse("hb0/rp3") }, wire, sending.Iommu);
+            using var right = new RnicDevice(new RnicOptions { Name = "right", Location = DeviceLocation.Parse("hb0/rp4") }, wire, sending.Iommu);
+            using RdmaQueuePair sender = left.CreateQueuePair();
+            using RdmaQueuePair receiver = right.CreateQueuePair();
+            sender.Connect(receiver.Address);
+            receiver.Connect(sender.Address);
+            RdmaMemoryRegion here = left.RegisterMemory(all[0].Buffer, RdmaAccess.LocalWrite);
+            RdmaMemoryRegion there = right.RegisterMemory(all[1].Buffer, RdmaAccess.LocalWrite | RdmaAccess.RemoteRead);
+            var completions = new RdmaCompletion[Messages];
+            for (int version = 1; Interlocked.Read(ref remaining) > 0; version++)
+            {
+                for (int i = 0; i < Messages; i++)
+                {
+                    int block = Blocks + i;
+                    Touch(all[0], block, memory => Stamp(memory, block, version));
+                    Touch(all[1], block, static memory => memory.Clear());
+                    Assert.Equal(Errno.Ok, receiver.PostReceive(RdmaWorkRequest.Receive((ulong)i, there, block * Block, Block)));
+                }
+
+                for (int i = 0; i < Messages; i++)
+                    Assert.Equal(Errno.Ok, sender.PostSend(RdmaWorkRequest.Send((ulong)i, here, (Blocks + i) * Block, Block)));
+                Await(receiver.ReceiveCompletions);
+                Await(sender.SendCompletions);
+                for (int i = 0; i < Messages; i++)
+                {
+                    int block = Blocks + i;
+                    Touch(all[1], block, memory => Check(memory, block, version));
+                    Touch(all[0], block, static memory => memory.Clear());
+                    Assert.Equal(Errno.Ok, sender.PostSend(new RdmaWorkRequest((ulong)i, RdmaOpcode.RdmaRead, here.LocalKey, block * Block, Block, there.RemoteKey, block * Block)));
+                }
+
+                Await(sender.SendCompletions);
+                for (int i = 0; i < Messages; i++)
+                {
+                    int block = Blocks + i;
+                    Touch(all[0], block, memory => Check(memory, block, version));
+                }
+
+                Interlocked.Add(ref remaining, -2 * Messages);
+            }
+
+            here.Deregister();
+            there.Deregister();
+
+            void Await(RdmaCompletionQueue queue)
+            {
+                for (int got = 0; got < Messages;)
+                {
+                    int count = queue.Poll(completions);
+                    Assert.All(completions[..count], static c => Assert.Equal((RdmaStatus.Success, Block), (c.Status, c.Length)));
+                    got += count;
+                    if (count == 0)
+                        Thread.Yield();
+                }
             }
         }
 
         void Compute(GpuRig computing, GpuBuffer[] all)
         {
-            for (int i = 0; Interlocked.Read(ref left) > 0; i++)
+            for (int i = 0; Interlocked.Read(ref remaining) > 0; i++)
             {
                 // The last block is the GPU's own.
                 GpuBuffer buffer = all[i % all.Length];
-                computing.Factory.Fill(buffer.Buffer, Blocks * Block, Block, (byte)i);
-                IComputeJob hash = computing.Factory.Hash(buffer.Buffer, Blocks * Block, Block);
+                computing.Factory.Fill(buffer.Buffer, (Blocks + Messages) * Block, Block, (byte)i);
+                IComputeJob hash = computing.Factory.Hash(buffer.Buffer, (Blocks + Messages) * Block, Block);
                 hash.Fence.Wait();
                 byte[] expected = new byte[Block];
                 expected.AsSpan().Fill((byte)i);

@@ -17,9 +17,15 @@ public sealed class AllocationTests
             Lane lane = rig.Lane(depth: 32);
             (DmaBufToken token, _) = rig.Register(4 << 20);
             Work(lane, token, 200);
-            long before = GC.GetAllocatedBytesForCurrentThread();
-            Work(lane, token, 2000);
-            Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+
+            // What a request allocates shows in every round. A lock of the model that is contended for the first time allocates once.
+            long[] allocated = [.. Enumerable.Range(0, 5).Select(_ =>
+            {
+                long before = GC.GetAllocatedBytesForCurrentThread();
+                Work(lane, token, 500);
+                return GC.GetAllocatedBytesForCurrentThread() - before;
+            })];
+            Assert.Contains(0, allocated);
         },
         Rig.Small with { OwnThread = ownThread },
         iommu: new ModelIommuOptions { NonCoherent = nonCoherent });

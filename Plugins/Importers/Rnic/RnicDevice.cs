@@ -36,7 +36,7 @@ public sealed class RnicDevice : RdmaDevice, ITokenOwner
         Wire = wire;
         _fabric = fabric;
         (_space, Port) = fabric.AddDevice($"rnic:{options.Name}");
-        Device = new DmaDevice($"rnic:{options.Name}", _space);
+        Device = new DmaDevice($"rnic:{options.Name}", _space) { Location = options.Location };
         Engine = new RnicEngine($"rnic:{options.Name}", options.OwnThread);
         try
         {
