@@ -16,6 +16,8 @@ try
 {
     string source = Path.GetFullPath(args[0]);
     long size = new FileInfo(source).Length;
+    if (Path.GetFullPath(args[1]) == source)
+        throw new IOException($"DST is SRC ({source}).");
     using (FileStream target = File.Create(args[1]))
         target.SetLength(size);
     using var iommu = new ModelIommu();

@@ -23,7 +23,8 @@ internal sealed class Relay : IDisposable
 
     private readonly Stack<IDisposable> _open = new();
     private readonly Ring _ring;
-    private readonly IoFile[] _files;
+    private readonly List<IoFile> _files = [];
+    private readonly List<RdmaQueuePair> _pairs = [];
     private readonly RemovedBuffer?[] _removed = new RemovedBuffer?[4];
     private readonly ExportedBuffer _near;
     private readonly long _size;
@@ -44,7 +45,11 @@ internal sealed class Relay : IDisposable
             RdmaQueuePair receiver = Open(right.RdmaDevice.CreateQueuePair());
             sender.Connect(receiver.Address);
             receiver.Connect(sender.Address);
-            _files = [sourceDrive.OpenFile(OpenFlags.Direct | OpenFlags.ReadOnly), sender.OpenFile(), receiver.OpenFile(), destinationDrive.OpenFile()];
+            _pairs.AddRange([sender, receiver]);
+            _files.Add(sourceDrive.OpenFile(OpenFlags.Direct | OpenFlags.ReadOnly));
+            _files.Add(sender.OpenFile());
+            _files.Add(receiver.OpenFile());
+            _files.Add(destinationDrive.OpenFile());
             _ring = new Ring(host.RingOptions with { Name = "relay", Entries = 4 * Pieces });
             for (int slot = 0; slot < 4; slot++)
                 _ring.RegisterBuffer(slot, new BufferRegistration { Buffer = (slot < FromNetwork ? _near : far).Buffer, File = _files[slot], Direction = slot % 2 == 0 ? DmaDirection.FromDevice : DmaDirection.ToDevice });
@@ -141,12 +146,15 @@ internal sealed class Relay : IDisposable
 
     private void CloseAll()
     {
+        // A receive waits for its message for ever: the connection ends before the ring does.
+        foreach (RdmaQueuePair pair in _pairs)
+            pair.Disconnect();
         for (int slot = 0; _ring is not null && slot < 4; slot++)
             _removed[slot] = _ring.MappingAt(slot) is null ? null : _ring.RemoveBuffer(slot);
         _ring?.Dispose();
         foreach (RemovedBuffer? removed in _removed)
             removed?.WaitReleased();
-        foreach (IoFile file in _files ?? [])
+        foreach (IoFile file in _files)
             file.Put();
         while (_open.TryPop(out IDisposable? opened))
             opened.Dispose();

@@ -116,6 +116,38 @@ public sealed class OrderTests
     }
 
     [Fact]
+    public void Requests_go_on_though_there_is_always_a_job_on_their_buffer()
+    {
+        using var rig = new GpuRig();
+        GpuBuffer buffer = rig.Buffer("b", Size, "vram=1M");
+        using GpuRing ring = rig.Open(rig.Disk(), buffer);
+        bool isDone = false;
+        Thread user = Start(() =>
+        {
+            IComputeJob before = rig.Factory.Fill(buffer.Buffer, 0, Size, 1);
+            while (!Volatile.Read(ref isDone))
+            {
+                IComputeJob next = rig.Factory.Fill(buffer.Buffer, 0, Size, 1);
+                before.Fence.Wait(GpuRig.Token);
+                before = next;
+            }
+        });
+        int requests = 0;
+        Thread io = Start(() =>
+        {
+            for (int i = 0; i < 20; i++)
+            {
+                ring.Write(0, 4096, i * 4096);
+                Interlocked.Increment(ref requests);
+            }
+        });
+        GpuRig.Until(() => Volatile.Read(ref requests) == 20);
+        isDone = true;
+        io.Join();
+        user.Join();
+    }
+
+    [Fact]
     public void A_move_comes_after_the_jobs_that_were_submitted_before_it()
     {
         using var rig = new GpuRig();

@@ -102,6 +102,14 @@ public sealed class PlacementTests
             far.Write(0, 4096, 0);
         }
 
+        // One that pins it without reaching the GPU's memory has it in main memory.
+        var remote = new DmaDevice("remote", rig.Iommu.AddDevice("remote").Space) { Location = DeviceLocation.Parse("hb1/rp3") };
+        rig.Factory.Fill(buffer.Buffer, 0, Size, 1).Fence.Wait(GpuRig.Token);
+        Assert.True(buffer.Place.IsVram);
+        DmaAttachment remotePin = buffer.Buffer.Attach(remote, null);
+        Assert.False(buffer.Place.IsVram);
+        buffer.Buffer.Detach(remotePin, null);
+
         // The other way round: attached first, it decides where the buffer is pinned.
         using GpuRing first = rig.Open(rig.Disk("hb1/rp2"), buffer);
         rig.Factory.Fill(buffer.Buffer, 0, Size, 1).Fence.Wait(GpuRig.Token);

@@ -42,6 +42,31 @@ public sealed class PressureTests
     }
 
     [Fact]
+    public void Two_whose_buffers_fill_the_memory_take_turns_and_neither_is_told_that_there_is_no_room()
+    {
+        using var rig = new GpuRig();
+        GpuBuffer[] buffers = [rig.Buffer("a", 1 << 20, "vram=1M"), rig.Buffer("b", 1 << 20)];
+        string? failure = null;
+        Thread[] users = [.. buffers.Select(buffer => new Thread(() =>
+        {
+            try
+            {
+                for (int i = 0; i < 150; i++)
+                    rig.Factory.Hash(buffer.Buffer, 0, 4096);
+            }
+            catch (DmaBufIoException e)
+            {
+                failure = e.Message;
+            }
+        }))];
+        foreach (Thread user in users)
+            user.Start();
+        foreach (Thread user in users)
+            user.Join();
+        Assert.Null(failure);
+    }
+
+    [Fact]
     public void A_large_buffer_gets_the_room_that_was_made_for_it_before_small_ones_that_came_later()
     {
         using var rig = new GpuRig();

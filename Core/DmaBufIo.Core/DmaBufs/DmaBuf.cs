@@ -147,14 +147,28 @@ public sealed class DmaBuf
     public DmaAttachment Attach(DmaDevice device, IInvalidationTarget? target)
     {
         device.ThrowIfRemoved("DmaBufs");
-        if (target is null)
+        if (target is not null)
+            return AddUser(device, target);
+        using ReservationGuard guard = Reservation.Lock();
+
+        // Attached first: the exporter chooses a place that this device reaches, too.
+        DmaAttachment pinning = AddUser(device, null);
+        try
         {
-            using ReservationGuard guard = Reservation.Lock();
             if (_pins == 0)
                 Exporter.Pin(guard.Held);
             _pins++;
+            return pinning;
         }
+        catch
+        {
+            RemoveUser(pinning, null);
+            throw;
+        }
+    }
 
+    private DmaAttachment AddUser(DmaDevice device, IInvalidationTarget? target)
+    {
         lock (_attachLock)
         {
             DmaAttachment? attachment = _attachments.Find(a => ReferenceEquals(a.Device, device) && a.IsDynamic == target is not null);
@@ -171,10 +185,7 @@ public sealed class DmaBuf
         }
     }
 
-    /// <summary>Ends one use of an attachment; every table that the user mapped has been given back.</summary>
-    /// <param name="attachment">The attachment.</param>
-    /// <param name="target">The target given to <see cref="Attach"/>.</param>
-    public void Detach(DmaAttachment attachment, IInvalidationTarget? target)
+    private void RemoveUser(DmaAttachment attachment, IInvalidationTarget? target)
     {
         lock (_attachLock)
         {
@@ -183,7 +194,14 @@ public sealed class DmaBuf
             if (--attachment.Users == 0)
                 _attachments.Remove(attachment);
         }
+    }
 
+    /// <summary>Ends one use of an attachment; every table that the user mapped has been given back.</summary>
+    /// <param name="attachment">The attachment.</param>
+    /// <param name="target">The target given to <see cref="Attach"/>.</param>
+    public void Detach(DmaAttachment attachment, IInvalidationTarget? target)
+    {
+        RemoveUser(attachment, target);
         if (target is null)
         {
             using ReservationGuard guard = Reservation.Lock();

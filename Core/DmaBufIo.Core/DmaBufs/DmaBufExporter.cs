@@ -37,6 +37,12 @@ public abstract class DmaBufExporter
     {
     }
 
+    /// <summary>
+    /// True when no fence that this exporter adds needs the reservation lock to signal, nor anything that waits for it (D1). Then maps wait for its jobs with the lock held, where no new job
+    /// can come; else without it, and a buffer that always has a job keeps its requests waiting.
+    /// </summary>
+    public virtual bool FencesNeedNoLock => false;
+
     /// <summary>What the buffer is made of now.</summary>
     public abstract BufferBacking Describe();
 

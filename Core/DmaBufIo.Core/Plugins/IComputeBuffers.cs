@@ -42,6 +42,9 @@ public interface IComputeJob
     /// <summary>Signals when the job has ended.</summary>
     DmaFence Fence { get; }
 
+    /// <summary>Why the job failed; null when it has not ended, or has not failed.</summary>
+    string? Failure { get; }
+
     /// <summary>What the job answers; empty before it has ended, and for jobs without an answer.</summary>
     ReadOnlyMemory<byte> Result { get; }
 }

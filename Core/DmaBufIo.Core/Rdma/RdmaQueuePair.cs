@@ -35,7 +35,7 @@ public abstract class RdmaQueuePair : IDisposable
     /// <exception cref="DmaBufIoException">It has a peer already (<c>EISCONN</c>), has failed (<c>ECONNRESET</c>), names itself (<c>EINVAL</c>), or no such device is on the wire (<c>ENXIO</c>).</exception>
     public abstract void Connect(RdmaAddress peer);
 
-    /// <summary>Ends the connection: both ends go to Error, everything posted ends with <see cref="RdmaStatus.WorkRequestFlushed"/>. Waits for at most one piece of DMA. Idempotent.</summary>
+    /// <summary>Ends the connection: both ends go to Error, everything posted ends with <see cref="RdmaStatus.WorkRequestFlushed"/>, but the peer's first send with <see cref="RdmaStatus.RetryExceeded"/>. Waits for at most one piece of DMA. Idempotent.</summary>
     public abstract void Disconnect();
 
     /// <summary>Hands send-side requests to the device, in order. Does not sleep; no allocation, no lock.</summary>
@@ -73,6 +73,6 @@ public abstract class RdmaQueuePair : IDisposable
     /// <exception cref="DmaBufIoException">It is open already (<c>EBUSY</c>), or its completion queues are not its own (<c>EINVAL</c>).</exception>
     public abstract IoFile OpenFile(OpenFlags flags = OpenFlags.Direct);
 
-    /// <summary>Disconnects and ends the pair. Completions that were not reaped stay in their queue. Idempotent.</summary>
+    /// <summary>Disconnects and ends the pair. Nobody posts meanwhile. Completions that were not reaped stay in their queue. Idempotent.</summary>
     public abstract void Dispose();
 }

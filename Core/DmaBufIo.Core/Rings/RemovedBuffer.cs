@@ -35,11 +35,12 @@ public sealed class RemovedBuffer
     /// <remarks>Reaps queues while it waits (T14). Requests that are parked for want of room are their ring's to submit again.</remarks>
     public Errno WaitReleased(CancellationToken cancellationToken = default)
     {
-        if (_registration is { Token: null, AnyToken: { } paged })
+        // Requests that hold no reference on the token that would be waited for, but one on another or none: the ring's are reaped until the last of them has ended.
+        if (_registration.Token is null || _registration.Bounce is not null)
         {
-            Errno status = WaitPaged(paged, cancellationToken);
-            if (status != Errno.Ok)
-                return status;
+            Errno ended = WaitEnded(cancellationToken);
+            if (ended != Errno.Ok)
+                return ended;
         }
 
         foreach (DmaBufToken token in _registration.Tokens)
@@ -49,31 +50,23 @@ public sealed class RemovedBuffer
                 return waited;
         }
 
-        if (_registration.Released is not { } released)
-            return Errno.Ok;
-        var wait = new PollingWait(new WaitReason($"requests of a removed registration of {_context.Name}"));
-        while (true)
-        {
-            if (!released.IsDone)
-                _context.ReapAsVisitor();
-            Errno status = released.Wait(ref wait, cancellationToken);
-            if (status != Errno.EAGAIN)
-                return status;
-        }
+        return Errno.Ok;
     }
 
-    // Its requests hold no references that would lead to their queue: the ring's are reaped until the last of them has ended.
-    private Errno WaitPaged(DmaBufToken token, CancellationToken cancellationToken)
+    private Errno WaitEnded(CancellationToken cancellationToken)
     {
         var wait = new PollingWait(new WaitReason($"requests of a removed registration of {_context.Name}"));
         var nobody = new WaitQueue();
-        while (!token.IsReleasing)
+        while (!HasEnded())
         {
             _context.ReapAsVisitor();
-            if (wait.Pause(nobody, () => token.IsReleasing, cancellationToken) == Errno.EINTR)
+            if (wait.Pause(nobody, HasEnded, cancellationToken) == Errno.EINTR)
                 return Errno.EINTR;
         }
 
-        return token.WaitReleased(cancellationToken);
+        return Errno.Ok;
     }
+
+    // All that it has is given back at once, when its last request has ended.
+    private bool HasEnded() => _registration.Tokens.FirstOrDefault() is not { IsReleasing: false } && _registration.Released is not { IsDone: false };
 }

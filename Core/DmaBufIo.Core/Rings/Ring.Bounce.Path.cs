@@ -90,6 +90,8 @@ public sealed partial class Ring
         DmaDirection direction = _requests[tag].Direction;
         bounced.Piece = _pool!.Take();
         bounced.HasBegun = true;
+        bounced.PieceStart = 0;
+        bounced.PieceLength = 0;
         _context.Counters.Bounced++;
         try
         {
@@ -170,7 +172,14 @@ public sealed partial class Ring
         RegistrationOf(_requests[tag])!.RingFile.IsTouched = true;
         Errno status = GiveToFile(tag);
         if (status is not (Errno.Ok or Errno.EAGAIN) && _ios[tag].Status == Errno.Ok)
-            _ios[tag].Status = status;
+        {
+            // A write that crosses the end is short, as it is in one piece.
+            if (status == Errno.ENOSPC && _ios[tag] is { Pending: 0, Transferred: > 0 })
+                _ios[tag].Iter = default;
+            else
+                _ios[tag].Status = status;
+        }
+
         return status;
     }
 

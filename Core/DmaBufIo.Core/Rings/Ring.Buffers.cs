@@ -96,7 +96,7 @@ public sealed partial class Ring
     /// <summary>The token of a filled slot, or null.</summary>
     /// <param name="slot">The slot.</param>
     /// <returns>Null also when the buffer is mapped per request, or every request is bounced (<see cref="BounceTokenAt"/>).</returns>
-    public DmaBufToken? TokenAt(int slot) => (uint)slot < (uint)_slots.Length ? _slots[slot]?.Token : null;
+    public DmaBufToken? TokenAt(int slot) => (uint)slot < (uint)_slots.Length ? _slots[slot]?.AnyToken : null;
 
     /// <summary>How the buffer of a filled slot is mapped; null when the slot is empty or outside the table.</summary>
     /// <param name="slot">The slot.</param>

@@ -63,7 +63,8 @@ public sealed partial class DmaBufToken
             status = WaitForEarlierMaps(cancellationToken);
 
         // Jobs are waited for without the lock: one of them may need the lock to make progress (D1). The test under the lock is what counts.
-        if (status == Errno.Ok)
+        bool waitsLocked = Buffer.Exporter.FencesNeedNoLock;
+        if (status == Errno.Ok && !waitsLocked)
             status = Buffer.Reservation.Wait(_options.WaitBeforeMap, cancellationToken);
         if (status != Errno.Ok)
             return status;
@@ -73,11 +74,12 @@ public sealed partial class DmaBufToken
         using (guard)
         {
             // Moves are waited for under the lock: a wait before it proves nothing. Their signal needs no lock (F3).
-            status = Buffer.Reservation.Wait(FenceUsage.Kernel, cancellationToken, acquire);
+            status = Buffer.Reservation.Wait(waitsLocked ? _options.WaitBeforeMap : FenceUsage.Kernel, cancellationToken, acquire);
             retry = status == Errno.EDEADLK || (status == Errno.Ok && !Buffer.Reservation.IsIdle(_options.WaitBeforeMap));
             if (status != Errno.Ok || retry)
                 return status;
             status = MakeAndPublish(context, guard.Held, out map, out retry);
+            retry |= status == Errno.EDEADLK && acquire.MustBackOff; // the exporter has waited for its own, and was wounded
             return status;
         }
     }

@@ -12,7 +12,7 @@ namespace DmaBufIo.Exporters.Gpu;
 internal sealed class Gpu : IDisposable
 {
     private readonly VramHeap _heap;
-    private readonly SystemPool _pool = new();
+    private readonly SystemPool _pool;
     private readonly Engine _copies;
     private readonly Engine _compute;
     private readonly WorkQueue _workers;
@@ -26,6 +26,7 @@ internal sealed class Gpu : IDisposable
         Location = location;
         _ended = ended;
         _heap = new VramHeap(name, vram);
+        _pool = new SystemPool(2 * vram);
         _copies = new Engine($"{name} copy engine");
         _compute = new Engine($"{name} compute engine");
         _workers = new WorkQueue($"{name} restore", 2);
@@ -94,7 +95,19 @@ internal sealed class Gpu : IDisposable
     internal GpuBuffer Create(string name, long size, bool inVram, int priority)
     {
         Place place = inVram ? TakePlace(name, size, priority) : _pool.Take(name, size);
-        GpuBuffer made = GpuBuffer.Create(this, place, name, size, inVram, priority);
+        GpuBuffer made;
+        try
+        {
+            made = GpuBuffer.Create(this, place, name, size, inVram, priority);
+        }
+        catch
+        {
+            place.Leave(poison: false);
+            if (inVram)
+                Memory.EndTransit();
+            throw;
+        }
+
 
         // Others had the memory before: it is cleared, and nobody sees it earlier.
         using (ReservationGuard guard = made.Buffer.Reservation.Lock())

@@ -37,13 +37,23 @@ public sealed class RnicDevice : RdmaDevice, ITokenOwner
         _fabric = fabric;
         (_space, Port) = fabric.AddDevice($"rnic:{options.Name}");
         Device = new DmaDevice($"rnic:{options.Name}", _space) { Location = options.Location };
-        Engine = new RnicEngine($"rnic:{options.Name}", options.OwnThread);
+        try
+        {
+            Engine = new RnicEngine($"rnic:{options.Name}", options.OwnThread);
+        }
+        catch
+        {
+            fabric.RemoveDevice(_space);
+            throw;
+        }
+
         try
         {
             wire.Add(this);
         }
         catch
         {
+            Engine.Dispose();
             fabric.RemoveDevice(_space);
             throw;
         }

@@ -9,6 +9,6 @@ public sealed record RnicOptions
     /// <summary>Where the card hangs in the PCI tree; null when that does not matter.</summary>
     public Devices.DeviceLocation? Location { get; init; }
 
-    /// <summary>True: its engine works on a thread of its own. False: inline, when somebody polls a completion queue of a card on the same wire; then there are no interrupts.</summary>
+    /// <summary>True: its engine works on a thread of its own. False: inline, when somebody polls a completion queue of an inline card on the same wire; then there are no interrupts.</summary>
     public bool OwnThread { get; init; } = true;
 }

@@ -460,6 +460,22 @@ public sealed class BounceTests
         Assert.True(stage.Buffer(1, 2 * Piece).SequenceEqual(stage.Store(0, 2 * Piece)));
     }
 
+    [Theory]
+    [InlineData(BufferMapping.Premapped)]
+    [InlineData(BufferMapping.PerRequest)]
+    public void T14_who_waits_for_a_removed_registration_reaps_its_bounced_requests_too(BufferMapping mapping)
+    {
+        using var stage = new Stage(register: false);
+        using var memory = DmaBufIo.Memory.MemoryRegion.Allocate("own", 1 << 16);
+        stage.Ring.RegisterBuffer(1, new BufferRegistration { Memory = memory, File = stage.File, Policy = TransferPolicy.AllowBounce, Mapping = mapping });
+        Assert.True(stage.Ring.TryReadFixed(stage.File, 1, 2, 512, 0, 1)); // unaligned
+        Assert.True(stage.Ring.TryReadFixed(stage.File, 1, 4096, 512, 0, 2));
+        stage.Ring.Submit(TestContext.Current.CancellationToken);
+        RemovedBuffer removed = stage.Ring.RemoveBuffer(1);
+        Assert.Equal(Errno.Ok, removed.WaitReleased(TestContext.Current.CancellationToken)); // nobody else reaps
+        Assert.All(stage.Reap(2), static c => Assert.Equal((Errno.Ok, 512), (c.Status, c.Bytes)));
+    }
+
     [Fact]
     public void R6_a_slot_goes_from_bounced_to_direct_and_back_while_requests_run_and_a_failed_replacement_leaves_it()
     {

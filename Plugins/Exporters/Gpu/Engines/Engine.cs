@@ -18,6 +18,9 @@ internal sealed class EngineJob(DmaFence fence, IReadOnlyList<DmaFence> before, 
 
     /// <summary>What follows when the fence has signalled, or null: gives references back.</summary>
     internal Action? Afterwards { get; init; }
+
+    /// <summary>Told before the fence signals when the work has thrown.</summary>
+    internal Action<Exception>? Failed { get; init; }
 }
 
 /// <summary>An engine of the GPU: does jobs one after the other, on a thread of its own.</summary>
@@ -110,10 +113,20 @@ internal sealed class Engine : IDisposable
         catch (Exception e) when (e is not OutOfMemoryException)
         {
             DmaBufIoDiagnostics.Report(new DriverFault($"a job of {_name}", e));
+            job.Failed?.Invoke(e);
         }
 
         job.Fence.Signal();
-        job.Afterwards?.Invoke();
+        try
+        {
+            job.Afterwards?.Invoke();
+        }
+        catch (InvalidOperationException e)
+        {
+            // The last reference on a buffer that somebody is still attached to: who dropped the one before has broken the rule, and cannot be told.
+            DmaBufIoDiagnostics.Report(new DriverFault($"after a job of {_name}", e));
+        }
+
         return true;
     }
 }

@@ -14,5 +14,10 @@ internal sealed class GpuJob : IComputeJob
     /// <inheritdoc/>
     public ReadOnlyMemory<byte> Result => Fence.IsSignaled ? _result : default;
 
+    /// <inheritdoc/>
+    public string? Failure { get; private set; }
+
+    internal void Fail(Exception exception) => Failure = exception.Message;
+
     internal void Finish(byte[] result) => _result = result;
 }

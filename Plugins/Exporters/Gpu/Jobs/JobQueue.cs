@@ -86,7 +86,7 @@ internal sealed class JobQueue(MemoryManager memory, Engine compute)
         foreach (JobBuffer each in buffers)
             each.Buffer.Buffer.Get();
         job.Fence = compute.NewFence();
-        compute.Queue(new EngineJob(job.Fence, before, Run) { Afterwards = Done });
+        compute.Queue(new EngineJob(job.Fence, before, Run) { Afterwards = Done, Failed = job.Fail });
 
         void Run()
         {

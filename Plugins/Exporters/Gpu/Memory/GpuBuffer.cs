@@ -74,6 +74,9 @@ internal sealed class GpuBuffer : DmaBufExporter
             MovesUnderLoad++;
     }
 
+    /// <summary>Jobs and moves need no reservation lock to end: they may be waited for while it is held.</summary>
+    public override bool FencesNeedNoLock => true;
+
     /// <summary>Maps the buffer where the attached devices reach it: all of them, for a place that only some reach would be left again for the next.</summary>
     /// <exception cref="DmaBufIoException">Pinned in the GPU's memory, which this device does not reach (<c>EREMOTEIO</c>), or what the address space says.</exception>
     public override SgTable Map(DmaAttachment attachment, DmaDirection direction, in HeldReservation held)
@@ -96,7 +99,8 @@ internal sealed class GpuBuffer : DmaBufExporter
         }
 
         // Moves are waited for here also when the token has looked already: this one may have begun one. A device that writes waits for jobs that read, too. None of them needs the lock.
-        Buffer.Reservation.Wait((direction & DmaDirection.FromDevice) != 0 ? FenceUsage.Read : FenceUsage.Write);
+        if (Buffer.Reservation.Wait((direction & DmaDirection.FromDevice) != 0 ? FenceUsage.Read : FenceUsage.Write, context: held.Context) != Errno.Ok)
+            throw new DmaBufIoException(Errno.EDEADLK, GpuPlugin.PluginName, Buffer.Name, "an older acquire context wants the buffer", "Give the lock back and start again", rule: "F5");
         Gpu.Memory.Used(this);
         Place place = Place;
         var placement = new BufferPlacement(place.IsVram ? PlacementKind.PeerToPeer : PlacementKind.SystemMemory, place.IsVram ? own.Reason : _whyHere);
@@ -133,8 +137,14 @@ internal sealed class GpuBuffer : DmaBufExporter
     /// <inheritdoc/>
     public override BufferBacking Describe()
     {
-        Place place = Place;
-        return new BufferBacking(place.IsVram ? BackingKind.DeviceMemory : BackingKind.HostMemory, place.Views(), CanMove: true);
+        while (true)
+        {
+            // Without the lock it may be left meanwhile.
+            Place place = Place;
+            IReadOnlyList<DmaBufIo.Memory.MemoryRange> views = place.Views();
+            if (views.Count != 0 || ReferenceEquals(place, Place))
+                return new BufferBacking(place.IsVram ? BackingKind.DeviceMemory : BackingKind.HostMemory, views, CanMove: true);
+        }
     }
 
     /// <inheritdoc/>

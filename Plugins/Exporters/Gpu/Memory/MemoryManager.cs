@@ -19,6 +19,9 @@ internal sealed class MemoryManager(VramHeap heap, SystemPool pool, Engine copie
     private readonly Lock _lock = new();
     private readonly List<GpuBuffer> _resident = []; // in the GPU's memory, or on their way into it
     private readonly List<(DmaFence Fence, long Size)> _departing = []; // places that become free
+    private readonly WaitQueue _changed = new();
+    private int _inTransit; // memory that was taken for a buffer or is being left by one, and is in neither list
+    private long _transits; // that have ended
     private readonly SortedSet<long> _line = []; // ages of those who need room
     private readonly WaitQueue _turn = new();
     private long _uses;
@@ -38,7 +41,7 @@ internal sealed class MemoryManager(VramHeap heap, SystemPool pool, Engine copie
             buffer.LastUse = ++_uses;
     }
 
-    /// <summary>A new buffer is in the GPU's memory.</summary>
+    /// <summary>A buffer is in memory that was taken for it.</summary>
     internal void Add(GpuBuffer buffer)
     {
         lock (_lock)
@@ -46,6 +49,20 @@ internal sealed class MemoryManager(VramHeap heap, SystemPool pool, Engine copie
             _resident.Add(buffer);
             buffer.LastUse = ++_uses;
         }
+
+        EndTransit();
+    }
+
+    /// <summary>Memory that was taken was given back: nobody came into it.</summary>
+    internal void EndTransit()
+    {
+        lock (_lock)
+        {
+            _inTransit--;
+            _transits++;
+        }
+
+        _changed.WakeAll();
     }
 
     internal void Remove(GpuBuffer buffer)
@@ -59,8 +76,25 @@ internal sealed class MemoryManager(VramHeap heap, SystemPool pool, Engine copie
     internal InvalidationReport MoveToSystem(GpuBuffer buffer, string why, in HeldReservation held)
     {
         Place place = pool.Take(buffer.Buffer.Name, buffer.Buffer.Size);
-        Remove(buffer);
-        InvalidationReport report = Move(buffer, place, why, held);
+        lock (_lock)
+        {
+            _resident.Remove(buffer);
+            _inTransit++;
+        }
+
+        InvalidationReport report;
+        try
+        {
+            report = Move(buffer, place, why, held);
+        }
+        catch
+        {
+            place.Leave(poison: false);
+            Add(buffer);
+            throw;
+        }
+
+        EndTransit();
         Interlocked.Increment(ref _evictions);
         buffer.Set?.Evicted();
         return report;
@@ -83,7 +117,17 @@ internal sealed class MemoryManager(VramHeap heap, SystemPool pool, Engine copie
         if (status != Errno.Ok)
             return status;
         Place place = heap.PlaceOf(buffer.Buffer.Name, buffer.Buffer.Size, ranges!);
-        report = Move(buffer, place, "peer-to-peer", held);
+        try
+        {
+            report = Move(buffer, place, "peer-to-peer", held);
+        }
+        catch
+        {
+            place.Leave(poison: false);
+            EndTransit();
+            throw;
+        }
+
         Add(buffer);
         Interlocked.Increment(ref _restores);
         return Errno.Ok;
@@ -94,13 +138,19 @@ internal sealed class MemoryManager(VramHeap heap, SystemPool pool, Engine copie
     /// <param name="priority">Of whom it is for.</param>
     /// <param name="context">With which the caller holds its locks, if it holds any.</param>
     /// <param name="ranges">What was taken, when the answer is <c>Ok</c>.</param>
-    /// <returns><c>Ok</c>, <c>EDEADLK</c> or <c>ENOMEM</c> as for <see cref="TryMoveToVram"/>.</returns>
+    /// <returns>
+    /// <c>Ok</c>: <see cref="Add"/> follows, or <see cref="EndTransit"/>. <c>EDEADLK</c> or <c>ENOMEM</c> as for <see cref="TryMoveToVram"/>.
+    /// </returns>
     internal Errno TryTake(long size, int priority, AcquireContext context, out IReadOnlyList<VramRange>? ranges)
     {
         lock (_lock)
         {
             if (_line.Count == 0 && (ranges = heap.TryTake(size)) is not null)
+            {
+                _inTransit++;
                 return Errno.Ok;
+            }
+
             _line.Add(context.Stamp);
         }
 
@@ -124,8 +174,11 @@ internal sealed class MemoryManager(VramHeap heap, SystemPool pool, Engine copie
             Errno status = _turn.Wait(() => IsFirst(context), new WaitReason($"turn for {size} bytes of the GPU's memory"), context: context);
             if (status == Errno.Ok && context.MustBackOff)
                 status = Errno.EDEADLK;
-            if (status != Errno.Ok || (ranges = heap.TryTake(size)) is not null)
+            if (status != Errno.Ok)
                 return status;
+            long transits = Volatile.Read(ref _transits);
+            if (TryTake(size, out ranges))
+                return Errno.Ok;
             if (NextDeparting(size) is { } enough)
             {
                 enough.Wait();
@@ -141,9 +194,29 @@ internal sealed class MemoryManager(VramHeap heap, SystemPool pool, Engine copie
             // Nobody is left who could go. What others have given up comes back all the same.
             if (NextDeparting(0) is { } some)
                 some.Wait();
+            else if (IsInTransit(transits))
+                _changed.Wait(() => Volatile.Read(ref _transits) != transits, new WaitReason("buffers on their way into or out of the GPU's memory"), context: context);
             else
-                return (ranges = heap.TryTake(size)) is null ? Errno.ENOMEM : Errno.Ok;
+                return TryTake(size, out ranges) ? Errno.Ok : Errno.ENOMEM;
         }
+    }
+
+    private bool TryTake(long size, out IReadOnlyList<VramRange>? ranges)
+    {
+        lock (_lock)
+        {
+            ranges = heap.TryTake(size);
+            if (ranges is not null)
+                _inTransit++;
+            return ranges is not null;
+        }
+    }
+
+    // What is in transit is a candidate, or becomes free, when its transit has ended. One that has ended since is looked at anew.
+    private bool IsInTransit(long seen)
+    {
+        lock (_lock)
+            return _inTransit != 0 || _transits != seen;
     }
 
     private bool IsFirst(AcquireContext context)
@@ -168,8 +241,18 @@ internal sealed class MemoryManager(VramHeap heap, SystemPool pool, Engine copie
     private Errno TryEvictOne(int priority, AcquireContext context)
     {
         GpuBuffer[] candidates;
+        bool isFreed = false; // somebody's last reference is gone, and the memory comes back at once
         lock (_lock)
-            candidates = [.. _resident.Where(b => b.Priority <= priority && b.Buffer.TryGet()).OrderBy(static b => b.Priority).ThenBy(static b => b.LastUse)];
+        {
+            candidates = [.. _resident.Where(b => b.Priority <= priority && IsAlive(b)).OrderBy(static b => b.Priority).ThenBy(static b => b.LastUse)];
+            bool IsAlive(GpuBuffer buffer)
+            {
+                bool alive = buffer.Buffer.TryGet();
+                isFreed |= !alive;
+                return alive;
+            }
+        }
+
         try
         {
             // Those that nobody has locked first.
@@ -184,7 +267,9 @@ internal sealed class MemoryManager(VramHeap heap, SystemPool pool, Engine copie
                 }
             }
 
-            Errno answer = Errno.ENOMEM;
+            Errno answer = isFreed ? Errno.EAGAIN : Errno.ENOMEM;
+            if (isFreed)
+                Thread.Yield();
             foreach (GpuBuffer candidate in candidates)
             {
                 Errno status = candidate.Buffer.Reservation.TryLock(out ReservationGuard guard, context);
@@ -222,6 +307,8 @@ internal sealed class MemoryManager(VramHeap heap, SystemPool pool, Engine copie
     {
         DmaBuf shared = buffer.Buffer;
         ReservationObject reservation = shared.Reservation;
+
+        // It may throw; nothing has changed then. What follows does not.
         InvalidationReport report = shared.InvalidateMappings(held);
 
         // Jobs, earlier moves, and in the fenced design the requests that still use the old place.
@@ -236,7 +323,10 @@ internal sealed class MemoryManager(VramHeap heap, SystemPool pool, Engine copie
         if (old.IsVram)
         {
             lock (_lock)
+            {
+                _departing.RemoveAll(static d => d.Fence.IsSignaled);
                 _departing.Add((fence, VramHeap.Rounded(shared.Size)));
+            }
         }
 
         return report;

@@ -3,11 +3,13 @@ using DmaBufIo.Memory;
 namespace DmaBufIo.Exporters.Gpu.Memory;
 
 /// <summary>Main memory behind the GPU's. What was given back is kept for the next buffer of the same size: fresh pages cost more than moving the contents.</summary>
-/// <remarks>Any thread: the copy engine gives memory back, and takes no other lock for it (F3). As much is kept as was in use at the same time, until the GPU ends.</remarks>
-internal sealed class SystemPool : IDisposable
+/// <remarks>Any thread: the copy engine gives memory back, and takes no other lock for it (F3).</remarks>
+/// <param name="most">Bytes to be kept at most; what comes back beyond that is freed.</param>
+internal sealed class SystemPool(long most) : IDisposable
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<long, Stack<MemoryRegion>> _kept = [];
+    private long _bytes;
     private bool _disposed;
 
     /// <summary>Takes a place. Its contents are whatever the memory held before.</summary>
@@ -18,6 +20,7 @@ internal sealed class SystemPool : IDisposable
         {
             if (_kept.TryGetValue(size, out Stack<MemoryRegion>? kept))
                 kept.TryPop(out region);
+            _bytes -= region?.Length ?? 0;
         }
 
         if (region is null)
@@ -44,8 +47,9 @@ internal sealed class SystemPool : IDisposable
     {
         lock (_lock)
         {
-            if (!_disposed)
+            if (!_disposed && _bytes + region.Length <= most)
             {
+                _bytes += region.Length;
                 if (!_kept.TryGetValue(region.Length, out Stack<MemoryRegion>? kept))
                     _kept[region.Length] = kept = new Stack<MemoryRegion>();
                 kept.Push(region);

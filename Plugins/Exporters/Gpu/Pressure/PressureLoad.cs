@@ -39,13 +39,28 @@ internal sealed class PressureLoad : IMemoryPressure
         int count = (int)(((Oversize * gpu.Vram) - VramHeap.Rounded(buffer.Buffer.Size) + size - 1) / size);
         if (VramHeap.Rounded(buffer.Buffer.Size) + (Users * size) > gpu.Vram)
             throw new DmaBufIoException(Errno.ENOMEM, GpuPlugin.PluginName, buffer.Buffer.Name, $"{gpu.Name} has {gpu.Vram} bytes of memory: not enough for the buffer and those of others", "Give the GPU more memory (gpu:vram=SIZE)");
+        if (buffer.Set is not null)
+            throw new DmaBufIoException(Errno.EBUSY, GpuPlugin.PluginName, buffer.Buffer.Name, "the buffer is under pressure already", "End the other one first");
         buffer.Buffer.Get();
         WorkingSet = VramHeap.Rounded(buffer.Buffer.Size) + (count * size);
         _set = new WorkingSet(gpu, [buffer]);
         try
         {
+            var made = Enumerable.Range(0, Users).Select(static _ => new List<GpuBuffer>()).ToArray();
+            try
+            {
+                for (int i = 0; i < count; i++)
+                    made[i % Users].Add(make(gpu, $"pressure {i}", size));
+            }
+            catch
+            {
+                foreach (GpuBuffer each in made.SelectMany(static m => m))
+                    each.Buffer.Put();
+                throw;
+            }
+
             for (int i = 0; i < Users; i++)
-                _users.Add(new PressureUser($"{gpu.Name} user {i}", i, [.. Enumerable.Range(0, count).Where(n => n % Users == i).Select(n => make(gpu, $"pressure {n}", size))]));
+                _users.Add(new PressureUser($"{gpu.Name} user {i}", i, [.. made[i]]));
         }
         catch
         {

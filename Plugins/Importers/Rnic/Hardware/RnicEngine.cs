@@ -21,6 +21,9 @@ namespace DmaBufIo.Importers.Rnic.Hardware;
 internal sealed class RnicEngine : IDisposable
 {
     /// <summary>Looks without work before the thread sleeps: less than a sleep and a wake cost both sides.</summary>
+    // A wait takes no longer time than this; it looks again then.
+    private static readonly TimeSpan s_longestSleep = TimeSpan.FromDays(1);
+
     private const int IdleRounds = 200;
 
     /// <summary>Of these, the first only pause; the others yield, because the host may need this core.</summary>
@@ -92,7 +95,7 @@ internal sealed class RnicEngine : IDisposable
     {
         _stopping = true;
         _wake.Set();
-        if (_thread is not null)
+        if (_thread is { IsAlive: true })
             _thread.Join();
         lock (_turn)
         {
@@ -138,7 +141,7 @@ internal sealed class RnicEngine : IDisposable
         Volatile.Write(ref _sleeping, 1);
         Interlocked.MemoryBarrierProcessWide();
         if (!_stopping && !RunPass())
-            _wake.WaitOne(_current.Deadline ?? Timeout.InfiniteTimeSpan);
+            _wake.WaitOne(_current.Deadline is { } deadline ? (deadline < s_longestSleep ? deadline : s_longestSleep) : Timeout.InfiniteTimeSpan);
         Volatile.Write(ref _sleeping, 0);
     }
 
