@@ -165,7 +165,7 @@ public sealed class MirrorTests
 
         // Each goes on without the other.
         BlockDevice[] spare = rig.Disks(2, DiskSize);
-        using (MirrorSet set = MirrorSet.Assemble("a", [disks[0], disks[1]]))
+        using (MirrorSet set = PuppetRig.Assemble("a", [disks[0], disks[1]]))
         {
             Assert.Equal(Errno.Ok, set.WaitInSync(Token));
             byte[] before = Tail(rig, disks[1]);
@@ -173,7 +173,7 @@ public sealed class MirrorTests
             WriteTail(rig, spare[1], before);
         }
 
-        using (MirrorSet set = MirrorSet.Assemble("b", [spare[0], spare[1]]))
+        using (MirrorSet set = PuppetRig.Assemble("b", [spare[0], spare[1]]))
         {
             Assert.Equal(["Rebuilding", "InSync"], set.Members.Select(static m => m.State));
             Assert.Equal(Errno.Ok, set.WaitInSync(Token));
@@ -182,7 +182,7 @@ public sealed class MirrorTests
 
     private static void Once(SetRig rig, params BlockDevice[] disks)
     {
-        using MirrorSet set = MirrorSet.Assemble("once", disks);
+        using MirrorSet set = PuppetRig.Assemble("once", disks);
         Assert.Equal(Errno.Ok, set.WaitInSync(Token));
     }
 
