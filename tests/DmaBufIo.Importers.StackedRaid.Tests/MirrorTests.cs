@@ -173,7 +173,7 @@ public sealed class MirrorTests
             WriteTail(rig, spare[1], before);
         }
 
-        using (MirrorSet set = PuppetRig.Assemble("b", [spare[0], spare[1]]))
+        using (MirrorSet set = PuppetRig.Assemble("b", [spare[0], spare[1]], degraded: true))
         {
             Assert.Equal(["Rebuilding", "InSync"], set.Members.Select(static m => m.State));
             Assert.Equal(Errno.Ok, set.WaitInSync(Token));
