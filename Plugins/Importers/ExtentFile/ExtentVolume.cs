@@ -42,9 +42,10 @@ internal sealed class ExtentVolume : IDisposable
 
     /// <summary>The newest map that is whole.</summary>
     /// <param name="making">The file that is about to be made, with all its contents to come; or null.</param>
+    /// <param name="labels">What the user calls the devices.</param>
     /// <returns>Null when there is no volume on the devices.</returns>
-    /// <exception cref="DmaBufIoException">Devices of different volumes, in another order, or not all of them (<c>EINVAL</c>), or one cannot be read.</exception>
-    internal ExtentMap? Read(string? making)
+    /// <exception cref="DmaBufIoException">Devices of different volumes, in another order, not all of them, or an old image of one (<c>EINVAL</c>), or one cannot be read.</exception>
+    internal ExtentMap? Read(string? making, IReadOnlyList<string> labels)
     {
         ExtentMap? newest = null;
         var found = new (ExtentMap Map, int Index)?[_devices.Count];
@@ -61,16 +62,27 @@ internal sealed class ExtentVolume : IDisposable
                 newest = own.Map;
         }
 
+        if (newest is not null && newest.Devices != found.Length)
+            throw Refused(Errno.EINVAL, $"the volume has {newest.Devices} devices, and {found.Length} are given", "Name all devices of the volume in their order");
         for (int i = 0; newest is not null && i < found.Length; i++)
         {
             // The first map reaches one device after the other. When a crash has kept it from some, its only file may be made again; nothing else is opened, for the blank
             // device may be the wrong one.
             bool isNew = found[i] is null && newest.Number == FirstNumber && making is not null && newest.Files.All(f => f.Name == making);
-            bool belongs = (isNew || (found[i] is { } own && own.Map.Volume == newest.Volume && own.Index == i)) && newest.Devices == found.Length;
+            bool belongs = isNew || (found[i] is { } own && own.Map.Volume == newest.Volume && own.Index == i);
+
+            // No map is begun before the one before it has reached all devices.
+            if (belongs && !isNew && newest.Number - found[i]!.Value.Map.Number > 1)
+            {
+                throw Refused(
+                    Errno.EINVAL, $"{labels[i]} has map {found[i]!.Value.Map.Number} of the volume, and the newest is {newest.Number}: it is an old image of that device",
+                    "Give the device itself: no crash leaves it further behind than one map");
+            }
+
             if (belongs && (isNew || found[i]!.Value.Map.Number != newest.Number))
                 _behind.Add(i);
             if (!belongs)
-                throw Refused(Errno.EINVAL, $"{_devices[i].Name} is not device {i} of a volume of {newest.Devices} devices, which another one belongs to", "Name all devices of one volume in their order");
+                throw Refused(Errno.EINVAL, $"{labels[i]} is not device {i} of the volume of {newest.Devices} devices that another one belongs to", "Name all devices of one volume in their order");
         }
 
         _newest = newest;
