@@ -68,6 +68,13 @@ public sealed class ExtentFileFactory : IFileFactory
         return ExtentMap.HeaderSize + (((size / devices) + (2 * ExtentMap.Unit) - 1) & -ExtentMap.Unit);
     }
 
+    /// <inheritdoc/>
+    public DeviceMark? Look(BlockDevice device)
+    {
+        using var volume = new ExtentVolume([device]);
+        return volume.Look() is { } map ? new DeviceMark($"a device of the volume {map.Volume}, with {map.Files.Count} files", [Word], 0, ExtentMap.HeaderSize, 0) : null;
+    }
+
     private static bool IsOpen((Guid Volume, string Name) key)
     {
         lock (s_open)

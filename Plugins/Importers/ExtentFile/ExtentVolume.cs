@@ -51,13 +51,7 @@ internal sealed class ExtentVolume : IDisposable
         var found = new (ExtentMap Map, int Index)?[_devices.Count];
         for (int i = 0; i < _devices.Count; i++)
         {
-            for (ulong place = 0; place < 2 && _devices[i].Capacity >= ExtentMap.HeaderSize; place++)
-            {
-                Do(i, isWrite: false, ExtentMap.PlaceOf(place));
-                if (ExtentMap.Read(_memory.Span(0, ExtentMap.Size), out int index) is { } map && (found[i] is not { } known || map.Number > known.Map.Number))
-                    found[i] = (map, index);
-            }
-
+            found[i] = Newest(i);
             if (found[i] is { } own && (newest is null || own.Map.Number > newest.Number))
                 newest = own.Map;
         }
@@ -89,6 +83,9 @@ internal sealed class ExtentVolume : IDisposable
         return newest;
     }
 
+    /// <summary>The newest map on the first device, whatever the others have.</summary>
+    internal ExtentMap? Look() => Newest(0)?.Map;
+
     /// <summary>Writes the next map to all devices and makes it durable: the data of files that it newly names may be written when it returns.</summary>
     internal void Write(ExtentMap map)
     {
@@ -106,6 +103,19 @@ internal sealed class ExtentVolume : IDisposable
         foreach (int device in _behind)
             Write(_newest!, device);
         _behind.Clear();
+    }
+
+    private (ExtentMap Map, int Index)? Newest(int device)
+    {
+        (ExtentMap Map, int Index)? newest = null;
+        for (ulong place = 0; place < 2 && _devices[device].Capacity >= ExtentMap.HeaderSize; place++)
+        {
+            Do(device, isWrite: false, ExtentMap.PlaceOf(place));
+            if (ExtentMap.Read(_memory.Span(0, ExtentMap.Size), out int index) is { } map && (newest is not { } known || map.Number > known.Map.Number))
+                newest = (map, index);
+        }
+
+        return newest;
     }
 
     private void Write(ExtentMap map, int device)

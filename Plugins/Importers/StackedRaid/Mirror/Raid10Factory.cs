@@ -36,6 +36,9 @@ public sealed class Raid10Factory : IBlockDeviceFactory
     }
 
     /// <inheritdoc/>
+    public bool TakesAbsentMembers => true;
+
+    /// <inheritdoc/>
     public long MemberCapacity(DeviceExpression expression, long capacity) =>
         Raid1Factory.Grown(Raid0Factory.MemberCapacity(Math.Max(1, expression.Members.Count / CopiesOf(expression)), Raid0Factory.ChunkOf(expression), capacity));
 

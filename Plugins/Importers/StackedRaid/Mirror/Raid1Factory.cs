@@ -23,6 +23,20 @@ public sealed class Raid1Factory : IBlockDeviceFactory
     }
 
     /// <inheritdoc/>
+    public bool TakesAbsentMembers => true;
+
+    /// <inheritdoc/>
+    public DeviceMark? Look(BlockDevice device)
+    {
+        using var store = new MirrorStore(device.Name);
+        store.Attach(device);
+        return AssemblyPlan.ReadSuperblock(store, device, device.Name) is { } found
+            ? new DeviceMark(
+                $"member {found.Index} of the mirror {found.Set}", [Word, "raid10"], MetadataLayout.TailOf(device.Capacity), device.Capacity - MetadataLayout.TailOf(device.Capacity), Grown(found.DataSize))
+            : null;
+    }
+
+    /// <inheritdoc/>
     public long MemberCapacity(DeviceExpression expression, long capacity) => Grown(capacity);
 
     /// <summary>One mirror of an expression.</summary>
