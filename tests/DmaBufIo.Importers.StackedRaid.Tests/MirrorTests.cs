@@ -180,6 +180,27 @@ public sealed class MirrorTests
         }
     });
 
+    [Fact]
+    public void One_file_is_written_by_one_controller_alone_and_read_by_any_number() => SetRig.With(static rig =>
+    {
+        string path = Path.GetTempFileName();
+        try
+        {
+            var write = new Pci.Model.NvmeModelOptions { Path = path, SizeBytes = DiskSize, OwnThread = false };
+            BlockDevice first = rig.Disk(write);
+            foreach (bool readOnly in new[] { false, true })
+                Refused(Errno.EBUSY, path, () => rig.Disk(write with { ReadOnly = readOnly }));
+            rig.BindingOf(first).Dispose();
+            rig.Disk(write with { ReadOnly = true });
+            rig.Disk(write with { ReadOnly = true });
+            Refused(Errno.EBUSY, path, () => rig.Disk(write));
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    });
+
     private static void Once(SetRig rig, params BlockDevice[] disks)
     {
         using MirrorSet set = PuppetRig.Assemble("once", disks);
