@@ -147,8 +147,11 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
         }
 
         _workers.Dispose();
-        CloseLeft();
+
+        // What is being closed has the store's memory mapped.
+        _closers?.Flush();
         _closers?.Dispose();
+        CloseLeft();
         _store.Dispose();
     }
 
