@@ -96,6 +96,20 @@ public sealed class StackedCopyTests
     }
 
     [Fact]
+    public async Task A_file_that_was_made_for_a_set_that_was_there_stays_when_the_copy_fails()
+    {
+        using var folder = new WorkFolder();
+        string source = folder.Random("src", 200_000);
+        string members = $"(nvme:{folder["a"]},lba=4096,nvme:{folder["b"]},lba=4096)";
+        await Plainly(source, $"raid1{members}");
+        File.Delete(folder["b"]);
+        CommandProcess.Result result = await CommandProcess.RunAsync("copy", source, $"raid1:degraded{members}", "--block", "512");
+        result.AssertRefused("EINVAL", "logical block", $"{folder["b"]} stays");
+        Assert.True(File.Exists(folder["b"]));
+        await Plainly(source, $"raid1{members}");
+    }
+
+    [Fact]
     public async Task One_file_is_not_two_members_also_through_links()
     {
         using var folder = new WorkFolder();
