@@ -208,6 +208,32 @@ public sealed class DmaBufIoHost : IDisposable
         throw expression.Broken(expression.Position, $"'{expression.Word}' has no members", "Give a set of devices");
     }
 
+    /// <summary>What the plugins have written about themselves to a device: whose it is. Opens it for reading, and closes it again.</summary>
+    /// <param name="expression">A device, from <see cref="Parse"/>.</param>
+    /// <returns>One mark for each kind of device or file that stands on it; empty for a device that belongs to nobody.</returns>
+    /// <exception cref="DmaBufIoException">It cannot be opened or read.</exception>
+    public IReadOnlyList<DeviceMark> MarksOn(DeviceExpression expression)
+    {
+        using OpenedDevice opened = Open(expression, readOnly: true);
+        Block.BlockDevice device = opened.BlockDevice;
+        var marks = new List<DeviceMark?>();
+        foreach (string word in Plugins.DeviceWords)
+        {
+            if (Plugins.Find(p => p.BlockDevice(word)) is var (devices, deviceUse))
+            {
+                using (deviceUse)
+                    marks.Add(devices.Look(device));
+            }
+            else if (Plugins.Find(p => p.File(word)) is var (files, fileUse))
+            {
+                using (fileUse)
+                    marks.Add(files.Look(device));
+            }
+        }
+
+        return [.. marks.OfType<DeviceMark>()];
+    }
+
     /// <summary>Makes a buffer.</summary>
     /// <param name="exporterExpression">
     /// For example "udmabuf" or "gpu:vram=64M"; the grammar stands at <see cref="ExpressionParser"/>.

@@ -210,6 +210,60 @@ public sealed class ExtentFileTests : IDisposable
         Assert.Equal(Errno.EINVAL, Assert.Throws<DmaBufIoException>(() => Open("more", disks, 4096)).Errno);
     }
 
+    [Fact]
+    public void A_device_whose_map_is_more_than_one_behind_is_an_old_image_and_is_refused()
+    {
+        BlockDevice[] disks = Disks(2);
+        Open("data", disks, 100_000).Put();
+        byte[][] image = [.. new[] { 0UL, 1UL }.Select(p => Block(disks[1], ExtentMap.PlaceOf(p), null))];
+        Open("more", disks, 4096).Put();
+        Open("again", disks, 4096).Put();
+        for (ulong place = 0; place < 2; place++)
+            Block(disks[1], ExtentMap.PlaceOf(place), image[place]);
+        DmaBufIoException refused = Assert.Throws<DmaBufIoException>(() => new ExtentFileFactory().Open(Expression("data", null, 2), disks, OpenFlags.Direct));
+        Assert.Equal(Errno.EINVAL, refused.Errno);
+        Assert.Contains("m1 (nvme1n1) has map 1 of the volume, and the newest is 3", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_device_that_was_cut_short_is_refused_when_the_file_is_opened()
+    {
+        BlockDevice[] disks = Disks(1);
+        Open("data", disks, 500_000).Put();
+        BlockDevice small = Disk(256 << 10);
+        Block(small, ExtentMap.PlaceOf(1), Block(disks[0], ExtentMap.PlaceOf(1), null));
+        DmaBufIoException refused = Assert.Throws<DmaBufIoException>(() => new ExtentFileFactory().Open(Expression("data", null, 1), [small], OpenFlags.Direct | OpenFlags.ReadOnly));
+        Assert.Equal(Errno.EINVAL, refused.Errno);
+        Assert.Contains("which has 262144", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void What_is_not_there_is_refused_with_what_helps()
+    {
+        BlockDevice[] disks = Disks(2);
+        Open("data", disks, 100_000).Put();
+        string reading = Assert.Throws<DmaBufIoException>(() => new ExtentFileFactory().Open(Expression("nope", null, 2), disks, OpenFlags.Direct | OpenFlags.ReadOnly)).Message;
+        Assert.Contains("Name a file that is there: data", reading, StringComparison.Ordinal);
+        Assert.DoesNotContain("option size", reading, StringComparison.Ordinal);
+        Assert.Contains("the volume has 2 devices, and 1 are given", Assert.Throws<DmaBufIoException>(() => new ExtentFileFactory().Open(Expression("data", null, 1), disks[..1], OpenFlags.Direct)).Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("remove", Assert.Throws<DmaBufIoException>(() => Open("more", disks, 4 << 20)).Message, StringComparison.OrdinalIgnoreCase);
+    }
+
+    [Fact]
+    public void Whoever_waits_for_a_map_that_is_being_read_shows_in_snapshots()
+    {
+        BlockDevice[] disks = Disks(1);
+        Open("data", disks, 4096).Put();
+        var held = (Sync.SleepingMutex)typeof(ExtentFileFactory).GetField("s_changing", System.Reflection.BindingFlags.NonPublic | System.Reflection.BindingFlags.Static)!.GetValue(null)!;
+        Assert.Equal(Errno.Ok, held.Lock(Token));
+        var opening = new Thread(() => new ExtentFileFactory().Open(Expression("data", null, 1), disks, OpenFlags.Direct).Put());
+        opening.Start();
+        bool isSeen = SpinWait.SpinUntil(static () => Diagnostics.DmaBufIoDiagnostics.Snapshot().Waits.Any(static w => w.WaitsFor.Contains("maps of files in extents", StringComparison.Ordinal)), TimeSpan.FromSeconds(20));
+        held.Unlock();
+        opening.Join();
+        Assert.True(isSeen);
+    }
+
     /// <summary>What lies on a device where a map may; first writes it when there is something to write.</summary>
     private static byte[] Block(BlockDevice disk, long place, byte[]? contents)
     {
@@ -249,11 +303,13 @@ public sealed class ExtentFileTests : IDisposable
         return completions[0];
     }
 
-    private BlockDevice[] Disks(int count) => [.. Enumerable.Range(0, count).Select(_ =>
+    private BlockDevice[] Disks(int count) => [.. Enumerable.Range(0, count).Select(_ => Disk(1 << 20))];
+
+    private BlockDevice Disk(long size)
     {
-        var model = new NvmeControllerModel(new NvmeModelOptions { Name = $"disk{_bindings.Count}", SizeBytes = 1 << 20, OwnThread = false }, _iommu);
+        var model = new NvmeControllerModel(new NvmeModelOptions { Name = $"disk{_bindings.Count}", SizeBytes = size, OwnThread = false }, _iommu);
         IPciBinding binding = new NvmePciDriver().Probe(model, $"nvme{_bindings.Count}");
         _bindings.Add(binding);
         return binding.BlockDevices[0];
-    })];
+    }
 }

@@ -292,7 +292,7 @@ public sealed class MirrorRuleTests
             member.WriteProtected = true;
         }
 
-        using MirrorSet set = MirrorSet.Assemble("read only", rig.Members);
+        using MirrorSet set = PuppetRig.Assemble("read only", rig.Members);
         Assert.True(set.IsReadOnly);
         var asked = new List<int>();
         for (int i = 0; i < 2; i++)
@@ -397,7 +397,7 @@ public sealed class MirrorRuleTests
     public void A_member_that_comes_back_gets_what_it_has_missed_and_a_stranger_gets_everything()
     {
         using var rig = new PuppetRig(3);
-        using MirrorSet set = MirrorSet.Assemble("two", rig.Members[..2]);
+        using MirrorSet set = PuppetRig.Assemble("two", rig.Members[..2]);
         Assert.Equal(Errno.Ok, set.WaitInSync(Token));
         using var ring = new SetRing(set, 1 << 20, 8);
         set.Fail(1);

@@ -165,7 +165,7 @@ public sealed class MirrorTests
 
         // Each goes on without the other.
         BlockDevice[] spare = rig.Disks(2, DiskSize);
-        using (MirrorSet set = MirrorSet.Assemble("a", [disks[0], disks[1]]))
+        using (MirrorSet set = PuppetRig.Assemble("a", [disks[0], disks[1]]))
         {
             Assert.Equal(Errno.Ok, set.WaitInSync(Token));
             byte[] before = Tail(rig, disks[1]);
@@ -173,16 +173,37 @@ public sealed class MirrorTests
             WriteTail(rig, spare[1], before);
         }
 
-        using (MirrorSet set = MirrorSet.Assemble("b", [spare[0], spare[1]]))
+        using (MirrorSet set = PuppetRig.Assemble("b", [spare[0], spare[1]], degraded: true))
         {
             Assert.Equal(["Rebuilding", "InSync"], set.Members.Select(static m => m.State));
             Assert.Equal(Errno.Ok, set.WaitInSync(Token));
         }
     });
 
+    [Fact]
+    public void One_file_is_written_by_one_controller_alone_and_read_by_any_number() => SetRig.With(static rig =>
+    {
+        string path = Path.GetTempFileName();
+        try
+        {
+            var write = new Pci.Model.NvmeModelOptions { Path = path, SizeBytes = DiskSize, OwnThread = false };
+            BlockDevice first = rig.Disk(write);
+            foreach (bool readOnly in new[] { false, true })
+                Refused(Errno.EBUSY, path, () => rig.Disk(write with { ReadOnly = readOnly }));
+            rig.BindingOf(first).Dispose();
+            rig.Disk(write with { ReadOnly = true });
+            rig.Disk(write with { ReadOnly = true });
+            Refused(Errno.EBUSY, path, () => rig.Disk(write));
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    });
+
     private static void Once(SetRig rig, params BlockDevice[] disks)
     {
-        using MirrorSet set = MirrorSet.Assemble("once", disks);
+        using MirrorSet set = PuppetRig.Assemble("once", disks);
         Assert.Equal(Errno.Ok, set.WaitInSync(Token));
     }
 

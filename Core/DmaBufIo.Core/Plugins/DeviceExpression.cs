@@ -22,6 +22,9 @@ public sealed record DeviceExpression(
     string Source,
     int Position)
 {
+    /// <summary>The node in short, for messages: the text of a device that stands alone, the word and the members of one that stands on others.</summary>
+    public string Brief => Members.Count == 0 ? Text ?? Word : $"{Word}({string.Join(",", Members.Select(static m => m.Brief))})";
+
     /// <summary>Reads an option as a size: digits with an optional suffix K, M, G or T (powers of 1024).</summary>
     /// <param name="name">The option.</param>
     /// <param name="fallback">The value when it was not given.</param>

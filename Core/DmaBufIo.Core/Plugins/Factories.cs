@@ -17,6 +17,11 @@ public interface IPciFunctionFactory
     /// <returns>The function; the caller owns it.</returns>
     /// <exception cref="Errors.DmaBufIoException">The file cannot be opened, an option is wrong.</exception>
     PciFunction Create(DeviceExpression expression, bool readOnly);
+
+    /// <summary>The file that the function keeps its data in, so that one file is not two members of a set. The default is none.</summary>
+    /// <param name="expression">The node with this word; nothing need exist.</param>
+    /// <returns>A path, or null.</returns>
+    string? BackingFile(DeviceExpression expression) => null;
 }
 
 /// <summary>A driver for PCI functions, as the bus sees it.</summary>
@@ -65,6 +70,15 @@ public interface IBlockDeviceFactory
     /// <returns>Bytes of each member, a multiple of 4096.</returns>
     /// <exception cref="Errors.DmaBufIoException">A broken expression (<c>EINVAL</c>).</exception>
     long MemberCapacity(DeviceExpression expression, long capacity) => (capacity + 4095) & -4096;
+
+    /// <summary>True when the device goes on without some of its members: those that are not there are given as <see cref="AbsentDevice"/>. The default is that it needs all.</summary>
+    bool TakesAbsentMembers => false;
+
+    /// <summary>Looks whether a device belongs to one of this word: reads, and writes nothing. May sleep. The default is for devices that leave no mark.</summary>
+    /// <param name="device">Any device.</param>
+    /// <returns>Null when it carries nothing of this word.</returns>
+    /// <exception cref="Errors.DmaBufIoException">It cannot be read.</exception>
+    DeviceMark? Look(BlockDevice device) => null;
 }
 
 /// <summary>Makes buffers for an exporter word.</summary>

@@ -22,4 +22,10 @@ public interface IFileFactory
     /// <param name="size">Bytes of the file.</param>
     /// <returns>Bytes of each device, a multiple of 4096.</returns>
     long MemberCapacity(DeviceExpression expression, long size);
+
+    /// <summary>Looks whether a device belongs to one of this word: reads, and writes nothing. May sleep. The default is for files that leave no mark.</summary>
+    /// <param name="device">Any device.</param>
+    /// <returns>Null when it carries nothing of this word.</returns>
+    /// <exception cref="Errors.DmaBufIoException">It cannot be read.</exception>
+    DeviceMark? Look(BlockDevice device) => null;
 }

@@ -1,6 +1,7 @@
 using DmaBufIo.Block;
 using DmaBufIo.Errors;
 using DmaBufIo.Hosting.Topology;
+using DmaBufIo.Native;
 using DmaBufIo.Pci;
 using DmaBufIo.Plugins;
 using DmaBufIo.Rdma;
@@ -21,6 +22,7 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
     {
         try
         {
+            CheckFilesApart(expression, new Dictionary<FileIdentity, string>());
             return OpenNode(expression, readOnly, owned);
         }
         catch (Exception e)
@@ -74,6 +76,24 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
             expression.Position,
             $"'{expression.Word}' is not a known device",
             ExpressionParser.Known("devices", plugins.DeviceWords));
+    }
+
+    /// <summary>Before anything is opened: two members on one file would write over each other, whatever links lead to it.</summary>
+    private void CheckFilesApart(DeviceExpression expression, Dictionary<FileIdentity, string> seen)
+    {
+        if (plugins.Find(p => p.Function(expression.Word)) is var (functions, use))
+        {
+            using (use)
+            {
+                if (functions.BackingFile(expression) is { } path
+                    && FileStatus.Of(path, out FileStatus found) == Errno.Ok
+                    && !seen.TryAdd(found.Identity, path))
+                    throw expression.Broken(expression.Position, $"{path} is the same file as {seen[found.Identity]}", "Name each file once; links to one file count as one");
+            }
+        }
+
+        foreach (DeviceExpression member in expression.Members)
+            CheckFilesApart(member, seen);
     }
 
     private DeviceNode OpenFunction(
@@ -151,19 +171,30 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
         LoadedPlugin maker,
         OwnedStack owned)
     {
-        List<DeviceNode> members = OpenMembers(expression, readOnly, owned);
+        List<DeviceNode> members = OpenMembers(expression, readOnly, owned, factory.TakesAbsentMembers);
         BlockDevice device = factory.Create(expression, [.. members.Select(static m => m.BlockDevices[0])]);
         if (device is IDisposable disposable)
             owned.Push(disposable);
         return new DeviceNode(expression, device.Name, expression.Word, [maker.Status.Name], [device], members);
     }
 
-    private List<DeviceNode> OpenMembers(DeviceExpression expression, bool readOnly, OwnedStack owned)
+    private List<DeviceNode> OpenMembers(DeviceExpression expression, bool readOnly, OwnedStack owned, bool absent = false)
     {
         var members = new List<DeviceNode>();
+        DmaBufIoException? first = null;
         foreach (DeviceExpression member in expression.Members)
         {
-            DeviceNode node = OpenNode(member, readOnly, owned);
+            DeviceNode node;
+            try
+            {
+                node = OpenNode(member, readOnly, owned);
+            }
+            catch (DmaBufIoException e) when (absent && e.Errno is Errno.ENOENT or Errno.ENODEV or Errno.EIO)
+            {
+                first ??= e;
+                node = new DeviceNode(member, member.Brief, "absent", [], [new AbsentDevice(e)], []);
+            }
+
             if (node.BlockDevices.Count != 1)
                 throw member.Broken(
                     member.Position,
@@ -172,6 +203,9 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
             members.Add(node);
         }
 
+        // Without any of them there is nothing to go on with.
+        if (first is not null && members.TrueForAll(static m => m.BlockDevices[0] is AbsentDevice))
+            throw first;
         return members;
     }
 }

@@ -75,7 +75,7 @@ internal static class CopyCommand
         }
 
         if (report is { Ok: false, Error: null })
-            CommandOutput.Message("error: the destination is not what it should be: the files differ, or a device did something it may not; it was not put in place");
+            CommandOutput.Message($"error: the destination is not what it should be: {Reasons(report)}");
         foreach (IommuAccessReport access in iommu.Reports.Take(5))
             CommandOutput.Message($"error: {access}");
         if (common.Json)
@@ -98,10 +98,12 @@ internal static class CopyCommand
         ICopySource from = EndFiles.IsFile(sourceExpression) ? new FileSource(sourceExpression, settings.Lba) : new DeviceSource(host, sourceExpression, settings.Lba);
         var watch = Stopwatch.StartNew();
         var problems = new List<string>();
+        var warnings = new List<string>();
         ICopyDestination to;
         long size;
         using (OpenedDevice source = host.Open(from.Expression, readOnly: true))
         {
+            Warn(warnings, DegradedMembers.Of("SRC", source.Root));
             size = settings.Length is { } length ? Math.Min(length, from.SizeOf(source)) : from.SizeOf(source);
             to = EndFiles.IsFile(destinationExpression)
                 ? new FileDestination(destinationExpression, size, settings.Lba, settings.KeepPartial)
@@ -109,9 +111,12 @@ internal static class CopyCommand
             try
             {
                 using OpenedDevice destination = host.Open(to.Expression, readOnly: false);
+                to.Opened();
                 try
                 {
                     report = Move(settings, common, report, source, destination, exported, size, to.Label, cancellationToken);
+                    DegradedMembers.WaitForRebuilding(destination.Root, cancellationToken);
+                    Warn(warnings, DegradedMembers.Of("DST", destination.Root));
                 }
                 finally
                 {
@@ -132,6 +137,7 @@ internal static class CopyCommand
         watch.Stop();
         string before = from.Hash(size, cancellationToken);
         string after = files.Hash(cancellationToken);
+        report = report with { IsInPlace = files.IsInPlace };
         bool ok = before == after && iommu is { Faults: 0, StaleAccesses: 0 } && problems.Count == 0;
         if (ok)
             files.Publish();
@@ -146,7 +152,28 @@ internal static class CopyCommand
             Sha256Source = before,
             Sha256Destination = after,
             Problems = problems,
+            Warnings = warnings,
         };
+    }
+
+    private static void Warn(List<string> warnings, IEnumerable<string> lines)
+    {
+        foreach (string line in lines)
+        {
+            warnings.Add(line);
+            CommandOutput.Message($"warning: {line}");
+        }
+    }
+
+    private static string Reasons(CopyReport report)
+    {
+        var reasons = new List<string>();
+        if (report.Sha256Source != report.Sha256Destination)
+            reasons.Add($"its SHA-256 is {report.Sha256Destination}, the source's {report.Sha256Source}");
+        if (report.IommuFaults != 0 || report.StaleAccesses != 0)
+            reasons.Add($"devices made {report.IommuFaults} accesses that the IOMMU refused and {report.StaleAccesses} to memory that was not theirs any more");
+        reasons.AddRange(report.Problems.Take(3));
+        return $"{string.Join("; ", reasons)}; {(report.IsInPlace ? "what was written stays" : "it was not put in place")}";
     }
 
     private static CopyReport Move(

@@ -48,7 +48,14 @@ internal sealed record CopyReport
 
     public string? Sha256Destination { get; init; }
 
+    /// <summary>What is well, but not as it should be: members that a mirror has lost.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
     public IReadOnlyList<string> Problems { get; init; } = [];
+
+    /// <summary>The destination was written where it is.</summary>
+    [System.Text.Json.Serialization.JsonIgnore]
+    public bool IsInPlace { get; init; }
 
     public ErrorReport? Error { get; init; }
 }

@@ -1,3 +1,4 @@
+using DmaBufIo.Cli.Output;
 using DmaBufIo.Errors;
 using DmaBufIo.Hosting;
 using DmaBufIo.Native;
@@ -7,8 +8,8 @@ using Microsoft.Win32.SafeHandles;
 namespace DmaBufIo.Cli.Copying;
 
 /// <summary>
-/// A set of devices, or a file on devices, as the destination. Member files that do not exist are made as large as the set needs them; those that exist are written in place. What was
-/// made is removed when the copy fails, unless it is to be kept; what existed holds then what was written so far.
+/// A set of devices, or a file on devices, as the destination. Member files that do not exist are made as large as the set needs them; those that exist are written in place. When the copy
+/// fails, what was made is removed only where nothing was there before, unless it is to be kept: a file that has joined others may hold by then what they have lost.
 /// </summary>
 internal sealed class DeviceDestination : ICopyDestination
 {
@@ -16,6 +17,8 @@ internal sealed class DeviceDestination : ICopyDestination
     private readonly long _size;
     private readonly bool _keepPartial;
     private readonly List<string> _made = [];
+    private bool _hadFiles;
+    private bool _wasOpened;
     private bool _finished;
 
     /// <summary>Makes the member files that are missing.</summary>
@@ -25,9 +28,13 @@ internal sealed class DeviceDestination : ICopyDestination
         _host = host;
         _size = size;
         _keepPartial = keepPartial;
+        bool isFile = host.Plugins.FileWords.Contains(expression.Word, StringComparer.Ordinal);
+        if (isFile && expression.Options.TryGetValue("size", out DeviceOption given))
+            throw expression.Broken(given.NamePosition, "a copy takes the size from the source", "Leave the option size out");
+        MemberMarks.Check(host, expression, []);
         try
         {
-            Expression = EndFiles.WithBlock(MakeMembers(host.Plugins.FileWords.Contains(expression.Word, StringComparer.Ordinal) ? EndFiles.With(expression, "size", $"{size}") : expression, size), lba);
+            Expression = EndFiles.WithBlock(MakeMembers(isFile ? EndFiles.With(expression, "size", $"{size}") : expression, size), lba);
         }
         catch
         {
@@ -43,6 +50,12 @@ internal sealed class DeviceDestination : ICopyDestination
     public string Label => Expression.Word;
 
     /// <inheritdoc/>
+    public bool IsInPlace => true;
+
+    /// <inheritdoc/>
+    public void Opened() => _wasOpened = true;
+
+    /// <inheritdoc/>
     public void Complete()
     {
     }
@@ -56,8 +69,14 @@ internal sealed class DeviceDestination : ICopyDestination
     /// <inheritdoc/>
     public void Dispose()
     {
-        if (_finished || _keepPartial)
+        if (_finished || _keepPartial || _made.Count == 0)
             return;
+        if (_hadFiles && (_wasOpened || _made.Exists(p => MemberMarks.MayBelong(_host, p))))
+        {
+            CommandOutput.Message($"warning: {string.Join(", ", _made)} stays: it was made for a set that was there, and may hold what that has lost");
+            return;
+        }
+
         foreach (string path in _made)
             File.Delete(path);
     }
@@ -72,7 +91,7 @@ internal sealed class DeviceDestination : ICopyDestination
 
         if (expression.Members.Count == 0)
             return expression;
-        long each = _host.MemberCapacity(expression, Math.Max(1, capacity));
+        long each = MemberMarks.CapacityIn(_host, expression) ?? _host.MemberCapacity(expression, Math.Max(1, capacity));
         return expression with { Members = [.. expression.Members.Select(m => MakeMembers(m, each))] };
     }
 
@@ -80,6 +99,7 @@ internal sealed class DeviceDestination : ICopyDestination
     {
         if (EndFiles.Look("DST", path) is { } found)
         {
+            _hadFiles |= !_made.Contains(path);
             if (found.Size < capacity)
                 throw EndFiles.Refused(Errno.ENOSPC, "DST", path, $"it has {found.Size} bytes, and the set needs {capacity} of each member", "Make the file larger, or remove it to have it made");
             return;

@@ -45,6 +45,14 @@ internal sealed class FileDestination : ICopyDestination
     /// <inheritdoc/>
     public string Label => Path.GetFileName(_path);
 
+    /// <inheritdoc/>
+    public bool IsInPlace => false;
+
+    /// <inheritdoc/>
+    public void Opened()
+    {
+    }
+
     /// <summary>Cuts the file to the source's length (a device writes whole blocks) and makes that durable.</summary>
     public void Complete()
     {

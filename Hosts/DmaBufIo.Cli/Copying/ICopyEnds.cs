@@ -25,6 +25,12 @@ internal interface ICopyDestination : IDisposable
     /// <summary>A name for the progress line.</summary>
     string Label { get; }
 
+    /// <summary>True when it is written where it is; false when it takes its place at the end.</summary>
+    bool IsInPlace { get; }
+
+    /// <summary>The device is open: it may have written to what it stands on.</summary>
+    void Opened();
+
     /// <summary>Everything is written and flushed, and the device is closed.</summary>
     void Complete();
 

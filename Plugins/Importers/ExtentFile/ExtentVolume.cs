@@ -42,40 +42,49 @@ internal sealed class ExtentVolume : IDisposable
 
     /// <summary>The newest map that is whole.</summary>
     /// <param name="making">The file that is about to be made, with all its contents to come; or null.</param>
+    /// <param name="labels">What the user calls the devices.</param>
     /// <returns>Null when there is no volume on the devices.</returns>
-    /// <exception cref="DmaBufIoException">Devices of different volumes, in another order, or not all of them (<c>EINVAL</c>), or one cannot be read.</exception>
-    internal ExtentMap? Read(string? making)
+    /// <exception cref="DmaBufIoException">Devices of different volumes, in another order, not all of them, or an old image of one (<c>EINVAL</c>), or one cannot be read.</exception>
+    internal ExtentMap? Read(string? making, IReadOnlyList<string> labels)
     {
         ExtentMap? newest = null;
         var found = new (ExtentMap Map, int Index)?[_devices.Count];
         for (int i = 0; i < _devices.Count; i++)
         {
-            for (ulong place = 0; place < 2 && _devices[i].Capacity >= ExtentMap.HeaderSize; place++)
-            {
-                Do(i, isWrite: false, ExtentMap.PlaceOf(place));
-                if (ExtentMap.Read(_memory.Span(0, ExtentMap.Size), out int index) is { } map && (found[i] is not { } known || map.Number > known.Map.Number))
-                    found[i] = (map, index);
-            }
-
+            found[i] = Newest(i);
             if (found[i] is { } own && (newest is null || own.Map.Number > newest.Number))
                 newest = own.Map;
         }
 
+        if (newest is not null && newest.Devices != found.Length)
+            throw Refused(Errno.EINVAL, $"the volume has {newest.Devices} devices, and {found.Length} are given", "Name all devices of the volume in their order");
         for (int i = 0; newest is not null && i < found.Length; i++)
         {
             // The first map reaches one device after the other. When a crash has kept it from some, its only file may be made again; nothing else is opened, for the blank
             // device may be the wrong one.
             bool isNew = found[i] is null && newest.Number == FirstNumber && making is not null && newest.Files.All(f => f.Name == making);
-            bool belongs = (isNew || (found[i] is { } own && own.Map.Volume == newest.Volume && own.Index == i)) && newest.Devices == found.Length;
+            bool belongs = isNew || (found[i] is { } own && own.Map.Volume == newest.Volume && own.Index == i);
+
+            // No map is begun before the one before it has reached all devices.
+            if (belongs && !isNew && newest.Number - found[i]!.Value.Map.Number > 1)
+            {
+                throw Refused(
+                    Errno.EINVAL, $"{labels[i]} has map {found[i]!.Value.Map.Number} of the volume, and the newest is {newest.Number}: it is an old image of that device",
+                    "Give the device itself: no crash leaves it further behind than one map");
+            }
+
             if (belongs && (isNew || found[i]!.Value.Map.Number != newest.Number))
                 _behind.Add(i);
             if (!belongs)
-                throw Refused(Errno.EINVAL, $"{_devices[i].Name} is not device {i} of a volume of {newest.Devices} devices, which another one belongs to", "Name all devices of one volume in their order");
+                throw Refused(Errno.EINVAL, $"{labels[i]} is not device {i} of the volume of {newest.Devices} devices that another one belongs to", "Name all devices of one volume in their order");
         }
 
         _newest = newest;
         return newest;
     }
+
+    /// <summary>The newest map on the first device, whatever the others have.</summary>
+    internal ExtentMap? Look() => Newest(0)?.Map;
 
     /// <summary>Writes the next map to all devices and makes it durable: the data of files that it newly names may be written when it returns.</summary>
     internal void Write(ExtentMap map)
@@ -94,6 +103,19 @@ internal sealed class ExtentVolume : IDisposable
         foreach (int device in _behind)
             Write(_newest!, device);
         _behind.Clear();
+    }
+
+    private (ExtentMap Map, int Index)? Newest(int device)
+    {
+        (ExtentMap Map, int Index)? newest = null;
+        for (ulong place = 0; place < 2 && _devices[device].Capacity >= ExtentMap.HeaderSize; place++)
+        {
+            Do(device, isWrite: false, ExtentMap.PlaceOf(place));
+            if (ExtentMap.Read(_memory.Span(0, ExtentMap.Size), out int index) is { } map && (newest is not { } known || map.Number > known.Map.Number))
+                newest = (map, index);
+        }
+
+        return newest;
     }
 
     private void Write(ExtentMap map, int device)

@@ -8,6 +8,9 @@ internal static class SetMembers
 {
     private const int Most = 256;
 
+    /// <summary>What the user calls a member, with the name it has in messages of other layers.</summary>
+    internal static string LabelOf(BlockDevice member, DeviceExpression expression) => $"{expression.Brief} ({member.Name})";
+
     /// <summary>Checks number and kind.</summary>
     /// <exception cref="Errors.DmaBufIoException">Too few, too many, or one twice (<c>EINVAL</c>); the message points at it.</exception>
     internal static void Check(DeviceExpression expression, IReadOnlyList<BlockDevice> members, int least)
@@ -21,7 +24,7 @@ internal static class SetMembers
             for (int j = 0; j < i; j++)
             {
                 if (ReferenceEquals(members[i], members[j]))
-                    throw expression.Broken(expression.Members[i].Position, $"{members[i].Name} is a member twice", "Name each device once");
+                    throw expression.Broken(expression.Members[i].Position, $"{LabelOf(members[i], expression.Members[i])} is a member twice", "Name each device once");
             }
         }
     }

@@ -22,6 +22,7 @@ public sealed class StackedRaidPlugin : IDmaBufIoPlugin
         Options =
         [
             new PluginOption("raid0:CHUNK, raid10:CHUNK", "a power of two from 4K to 1G", "64K", "Bytes that lie together on one member"),
+            new PluginOption("raid1:degraded, raid10: degraded", "on or off", "off", "Write to a mirror without members that the others count on and that are lost for good; what is given in their place is overwritten"),
             new PluginOption("copies", "2 to 16", "2", "raid10: how many copies there are of everything"),
         ],
     };

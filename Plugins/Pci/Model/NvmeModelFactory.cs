@@ -58,6 +58,8 @@ internal sealed class NvmeModelFactory(IDmaFabric fabric) : IPciFunctionFactory
         return new NvmeControllerModel(options, fabric);
     }
 
+    public string? BackingFile(DeviceExpression expression) => string.IsNullOrEmpty(expression.Text) ? null : expression.Text;
+
     private static int Mdts(DeviceExpression expression)
     {
         long size = expression.Size("mdts", 128 << 10);

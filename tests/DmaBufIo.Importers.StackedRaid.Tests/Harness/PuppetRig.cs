@@ -57,10 +57,14 @@ internal sealed class PuppetRig : IDisposable
         IntentRecord.Write(member.Store.Slice((int)place, MetadataLayout.BlockSize), NewestSuperblock(member).Set, number + 1, regions);
     }
 
+    /// <summary>A mirror over devices.</summary>
+    internal static MirrorSet Assemble(string name, BlockDevice[] devices, bool degraded = false) =>
+        MirrorSet.Assemble(new AssemblyRequest(name, devices, [.. devices.Select(static d => d.Name)], degraded));
+
     /// <summary>A mirror over all members that is in step.</summary>
-    internal MirrorSet Mirror()
+    internal MirrorSet Mirror(bool degraded = false)
     {
-        MirrorSet set = MirrorSet.Assemble("mirror", Members);
+        MirrorSet set = Assemble("mirror", Members, degraded);
         Assert.Equal(Errno.Ok, set.WaitInSync(TestContext.Current.CancellationToken));
         return set;
     }

@@ -2,7 +2,7 @@ namespace DmaBufIo.Importers.StackedRaid.Metadata;
 
 /// <summary>
 /// Where a mirror keeps what it knows of itself: in the last 64 KiB of each member, so that the data begins at 0 and a single member can be read like any device.
-/// Two places each for the superblock and the record of intents, written in turn: a torn write leaves the other.
+/// Two places each for the superblock and the record of intents, written in turn: a torn write leaves the other. A superblock goes where the member's newest does not lie.
 /// </summary>
 internal static class MetadataLayout
 {
@@ -15,7 +15,7 @@ internal static class MetadataLayout
     /// <summary>First byte of the tail of a member, a multiple of 4096.</summary>
     internal static long TailOf(long memberCapacity) => (memberCapacity - TailSize) & -BlockSize;
 
-    /// <summary>The superblock's place.</summary>
+    /// <summary>The superblock's place: by the lowest bit of its number while none was missed.</summary>
     internal static long SuperblockAt(long tail, ulong sequence) => tail + ((long)(sequence & 1) * BlockSize);
 
     /// <summary>The place of the record of intents.</summary>

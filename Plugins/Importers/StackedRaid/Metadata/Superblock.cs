@@ -9,6 +9,7 @@ internal sealed record Superblock
 {
     private const ulong Magic = 0x3142_5352_4f49_4244; // "DBIORSB1"
     private static int MembersAt => MetadataBlock.ContentsAt + 32;
+    private static int ToldAt => MembersAt + (MirrorSet.MostMembers * 20);
 
     /// <summary>The set's identity.</summary>
     internal required Guid Set { get; init; }
@@ -31,6 +32,12 @@ internal sealed record Superblock
     /// <summary>Their states, by number.</summary>
     internal required IReadOnlyList<MemberState> States { get; init; }
 
+    /// <summary>By number: the superblock that the member is known to have had when this one was written; 0 when it is not known to have any. A member whose own is older is an old image of itself.</summary>
+    internal required IReadOnlyList<ulong> Told { get; init; }
+
+    /// <summary>Which of its two places on the member it was read from.</summary>
+    internal int Place { get; init; }
+
     /// <summary>Writes the superblock as bytes.</summary>
     internal void Write(Span<byte> block)
     {
@@ -44,6 +51,7 @@ internal sealed record Superblock
         {
             Members[i].TryWriteBytes(block[(MembersAt + (i * 20))..]);
             BinaryPrimitives.WriteInt32LittleEndian(block[(MembersAt + (i * 20) + 16)..], (int)States[i]);
+            BinaryPrimitives.WriteUInt64LittleEndian(block[(ToldAt + (i * 8))..], Told[i]);
         }
 
         MetadataBlock.Seal(block, Magic, Sequence, Set);
@@ -61,21 +69,27 @@ internal sealed record Superblock
             return null;
         var members = new Guid[count];
         var states = new MemberState[count];
+        var told = new ulong[count];
         for (int i = 0; i < count; i++)
         {
             members[i] = new Guid(block.Slice(MembersAt + (i * 20), 16));
             states[i] = (MemberState)BinaryPrimitives.ReadInt32LittleEndian(block[(MembersAt + (i * 20) + 16)..]);
+            told[i] = BinaryPrimitives.ReadUInt64LittleEndian(block[(ToldAt + (i * 8))..]);
         }
 
+        int index = BinaryPrimitives.ReadInt32LittleEndian(contents);
+        if ((uint)index >= (uint)count)
+            return null;
         return new Superblock
         {
             Set = set,
             Sequence = sequence,
-            Index = BinaryPrimitives.ReadInt32LittleEndian(contents),
+            Index = index,
             DataSize = BinaryPrimitives.ReadInt64LittleEndian(contents[8..]),
             RegionSize = BinaryPrimitives.ReadInt64LittleEndian(contents[16..]),
             Members = members,
             States = states,
+            Told = told,
         };
     }
 }

@@ -57,7 +57,7 @@ internal sealed partial class MirrorQueue
             return true;
         }
 
-        DmaBufIoDiagnostics.Report(new MemberFault(_set.Name, queue.Device.Name, failed.Status, failed.Sector << 9, failed.Size));
+        DmaBufIoDiagnostics.Report(new MemberFault(_set.Name, _set.LabelOf(queue.Device), failed.Status, failed.Sector << 9, failed.Size));
         Errno status = failed.Status;
         bool isRead = failed.Operation == BioOperation.Read;
         _parts.Release(part);

@@ -26,8 +26,13 @@ internal sealed partial class MirrorQueue
     {
         Enlist(queue);
         _states[queue.Member] = MemberState.Rebuilding;
-        _settled &= ~(1U << queue.Member);
-        _unrecorded &= ~(1U << queue.Member);
+        uint bit = 1U << queue.Member;
+        _settled &= ~bit;
+        _unrecorded &= ~bit;
+
+        // What failed on the one before was seen to when that was dropped; the new one gets it by copying, and nobody will settle it again.
+        foreach (ref Parent parent in _parents.AsSpan())
+            parent.Failed &= ~bit;
     }
 
     /// <summary>Takes out the queues of members that were dropped and have nothing under way any more. The caller closes them, not in a visit.</summary>

@@ -128,17 +128,22 @@ internal sealed partial class MirrorQueue : BlockQueue, IBioOwner
         return whole.Operation switch
         {
             BioOperation.Read => TryStartRead(bio),
-            BioOperation.Write => MayWrite(whole) && TryStartAll(bio),
+            BioOperation.Write => TryStartWrite(bio, whole),
             _ => TryStartAll(bio),
         };
     }
 
     [HotPath]
-    private bool MayWrite(in Bio whole)
+    private bool TryStartWrite(BioHandle bio, in Bio whole)
     {
         long offset = whole.Sector << 9;
-        bool isClosed = offset < _closedEnd && offset + whole.Size > _closedStart;
-        return !isClosed && _set.MayWrite(offset, whole.Size);
+        if (offset < _closedEnd && offset + whole.Size > _closedStart)
+            return false;
+        if (_set.MayWrite(offset, whole.Size, out bool isRefused))
+            return TryStartAll(bio);
+        if (isRefused)
+            _bios.End(bio, Errno.EIO);
+        return isRefused;
     }
 
     [HotPath]

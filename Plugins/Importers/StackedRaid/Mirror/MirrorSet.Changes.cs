@@ -2,6 +2,7 @@ using DmaBufIo.Block;
 using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Importers.StackedRaid.Metadata;
+using DmaBufIo.Sync;
 
 namespace DmaBufIo.Importers.StackedRaid.Mirror;
 
@@ -10,6 +11,8 @@ internal sealed partial class MirrorSet
 {
     private readonly MirrorMember?[] _failing; // reported by queues and tokens, not seen to yet
     private bool _isRecorded = true;           // the superblocks of those that are there say who is missing. Guarded by control
+    private readonly List<MirrorStore.Member> _left = []; // the set's own access to devices that were dropped. Guarded by control
+    private WorkQueue? _closers;                          // closes it: a device that does not obey may be waited for, and the worker has other things to do
 
     /// <summary>The members' superblocks say who is missing. Control held.</summary>
     internal bool IsRecorded => _isRecorded;
@@ -40,6 +43,8 @@ internal sealed partial class MirrorSet
     /// <inheritdoc/>
     public void Replace(int member, BlockDevice device)
     {
+        // A device that comes back may have no queue left before what it had is closed.
+        Volatile.Read(ref _closers)?.Flush();
         MirrorMember joining;
         using (TakeControl())
             joining = Join(member, device);
@@ -114,23 +119,70 @@ internal sealed partial class MirrorSet
         if (MetadataLayout.TailOf(device.Capacity) < Capacity || device.Limits.Stack(Limits) != Limits)
             throw Refused(Errno.EINVAL, old, $"{device.Name} is too small, or takes less at once than the set", $"Give a device of {Capacity + MetadataLayout.TailSize} bytes or more, of the same kind");
         _store.Attach(device);
-        Superblock? found = AssemblyPlan.ReadSuperblock(_store, device);
-        if (found is not null && found.Set != _id)
-            throw Refused(Errno.EINVAL, old, $"{device.Name} belongs to another set ({found.Set})", "Clear its last 64 KiB if it is to be used here");
+        MirrorMember joining;
+        try
+        {
+            joining = Judge(index, device, old);
+        }
+        catch
+        {
+            Detach(device);
+            throw;
+        }
 
-        // One that held everything when it was lost lacks what was written since: those regions are in the record, which is not cleared while a member is missing.
-        bool returns = found is not null && found.Index == index && found.Members[index] == old.Id && found.States[index] == MemberState.InSync;
-        var joining = new MirrorMember(device, returns ? old.Id : Guid.NewGuid(), MemberState.Rebuilding);
         MirrorMember[] members = [.. _members];
         members[index] = joining;
         Volatile.Write(ref _members, members);
-        joining.LacksEverything = !returns;
         joining.IsJoining = true;
         NoteLacks(joining);
         if (WriteIntents() && WriteSuperblocks() && joining.State == MemberState.Rebuilding)
             return joining;
-        joining.State = MemberState.Missing;
+        Drop(index);
         throw Refused(Errno.EIO, joining, "the metadata could not be written", "See what the devices themselves say");
+    }
+
+    /// <summary>One that held everything when it was lost lacks what was written since: those regions are in the record, which is not cleared while a member is missing.</summary>
+    private MirrorMember Judge(int index, BlockDevice device, MirrorMember old)
+    {
+        // A device keeps its name, whoever gave it one.
+        string label = ReferenceEquals(device, old.Device) ? old.Label : device.Name;
+        Superblock? found = AssemblyPlan.ReadSuperblock(_store, device, label);
+        if (found is not null && found.Set != _id)
+            throw Refused(Errno.EINVAL, old, $"{device.Name} belongs to another set ({found.Set})", "Clear its last 64 KiB if it is to be used here");
+        Standing standing = MemberHistory.Of(found, index, SuperblockOf(index));
+        if (standing == Standing.WentOn)
+            throw Refused(Errno.EINVAL, old, $"{device.Name} has gone on without this set: it may hold writes that are nowhere else", "Clear its last 64 KiB if they are not needed");
+        bool returns = standing == Standing.LacksSome;
+        return new MirrorMember(device, label, returns ? old.Id : Guid.NewGuid(), MemberState.Rebuilding)
+        {
+            LacksEverything = !returns,
+            Told = returns ? found!.Sequence : 0,
+            Place = found?.Place ?? -1,
+        };
+    }
+
+    /// <summary>The set gives up its own access to a device. Control held; what takes time comes later.</summary>
+    private void Detach(BlockDevice device)
+    {
+        if (_store.TakeOut(device) is not { } member)
+            return;
+        _left.Add(member);
+        if (_closers is null)
+            Volatile.Write(ref _closers, new WorkQueue($"dmabufio-{Name} closing", 1));
+        _closers.Queue(_closing);
+    }
+
+    private void CloseLeft()
+    {
+        MirrorStore.Member[] left;
+        using (TakeControl())
+        {
+            left = [.. _left];
+            _left.Clear();
+        }
+
+        foreach (MirrorStore.Member member in left)
+            member.Dispose();
     }
 
     private void NoteLacks(MirrorMember joining)
@@ -172,39 +224,35 @@ internal sealed partial class MirrorSet
         VisitAll(q => q.Leave(index));
         bool recorded = _readOnly || _isRecorded || WriteSuperblocks();
         VisitAll(q => q.Settle(index, isDropped: true, recorded));
+        Detach(_members[index].Device);
         _changed.WakeAll();
     }
 
     /// <summary>Tells all members that are there how they all stand; those that cannot be told are dropped, and the others are told that. Control held.</summary>
-    /// <returns>False when nobody is left who could be told.</returns>
+    /// <returns>False when nobody who holds everything is left who could be told.</returns>
     private bool WriteSuperblocks()
     {
         while (true)
         {
             _sequence++;
-            MirrorMember[] members = _members;
-            Guid[] ids = [.. members.Select(static m => m.Id)];
-            MemberState[] states = [.. members.Select(static m => m.State)];
+            Superblock all = SuperblockOf(0);
             int told = 0;
             bool again = false;
-            for (int i = 0; i < members.Length; i++)
+
+            // Who holds everything comes first: the others' superblocks count on it.
+            foreach (MemberState state in new[] { MemberState.InSync, MemberState.Rebuilding })
             {
-                if (members[i].State == MemberState.Missing)
-                    continue;
-                new Superblock
+                if (state == MemberState.Rebuilding && told == 0)
+                    break;
+                for (int i = 0; i < all.States.Count; i++)
                 {
-                    Set = _id,
-                    Sequence = _sequence,
-                    Index = i,
-                    DataSize = Capacity,
-                    RegionSize = RegionSize,
-                    Members = ids,
-                    States = states,
-                }.Write(_store.Block);
-                if (TryWrite(members[i], MetadataLayout.SuperblockAt(members[i].Tail, _sequence)))
-                    told++;
-                else
-                    again |= GiveUp(i);
+                    if (all.States[i] != state)
+                        continue;
+                    if (TryTell(_members[i], all with { Index = i }))
+                        told++;
+                    else
+                        again |= GiveUp(i);
+                }
             }
 
             if (!again)
@@ -215,14 +263,47 @@ internal sealed partial class MirrorSet
         }
     }
 
+    /// <summary>What the superblock of a member says now. Control held.</summary>
+    private Superblock SuperblockOf(int index) => new()
+    {
+        Set = _id,
+        Sequence = _sequence,
+        Index = index,
+        DataSize = Capacity,
+        RegionSize = RegionSize,
+        Members = [.. _members.Select(static m => m.Id)],
+        States = [.. _members.Select(static m => m.State)],
+        Told = [.. _members.Select(static m => m.Told)],
+    };
+
+    private bool TryTell(MirrorMember member, Superblock superblock)
+    {
+        // Not over its newest one: a torn write must leave that.
+        ulong place = member.Place < 0 ? superblock.Sequence & 1 : 1UL - (ulong)member.Place;
+        superblock.Write(_store.Block);
+        if (!TryWrite(member, MetadataLayout.SuperblockAt(member.Tail, place)))
+            return false;
+        member.Place = (int)place;
+        member.Told = superblock.Sequence;
+        return true;
+    }
+
     private bool TryWrite(MirrorMember member, long offset)
     {
         Errno status = _store.WriteMetadata(member.Device, offset);
         if (status == Errno.Ok)
-            status = _store.Flush(member.Device);
+            return TryFlush(member);
+        DmaBufIoDiagnostics.Report(new MemberFault(Name, member.Label, status, offset, MetadataLayout.BlockSize));
+        return false;
+    }
+
+    /// <summary>Makes what a member has durable. A failure is reported. Control held.</summary>
+    private bool TryFlush(MirrorMember member)
+    {
+        Errno status = _store.Flush(member.Device);
         if (status == Errno.Ok)
             return true;
-        DmaBufIoDiagnostics.Report(new MemberFault(Name, member.Device.Name, status, offset, MetadataLayout.BlockSize));
+        DmaBufIoDiagnostics.Report(new MemberFault(Name, member.Label, status, 0, 0));
         return false;
     }
 
@@ -242,6 +323,9 @@ internal sealed partial class MirrorSet
         return true;
     }
 
+    /// <summary>What the user calls the device of a member.</summary>
+    internal string LabelOf(BlockDevice device) => Array.Find(Copies, m => ReferenceEquals(m.Device, device))?.Label ?? device.Name;
+
     private bool HasAnother(MirrorMember member) => Array.Exists(_members, m => m.State == MemberState.InSync && !ReferenceEquals(m, member));
 
     private MirrorMember MemberAt(int index) => (uint)index < (uint)_members.Length
@@ -249,5 +333,5 @@ internal sealed partial class MirrorSet
         : throw new DmaBufIoException(Errno.EINVAL, StackedRaidPlugin.PluginName, Name, $"there is no member {index}", $"Members are numbered from 0 to {_members.Length - 1}");
 
     private DmaBufIoException Refused(Errno errno, MirrorMember member, string problem, string remedy) =>
-        new(errno, StackedRaidPlugin.PluginName, $"{Name}, member {member.Device.Name}", problem, remedy);
+        new(errno, StackedRaidPlugin.PluginName, $"{Name}, member {member.Label}", problem, remedy);
 }

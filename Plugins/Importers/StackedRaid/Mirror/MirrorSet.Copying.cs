@@ -15,7 +15,7 @@ internal sealed partial class MirrorSet
     [Diagnostics.HotPath]
     internal bool MayDiffer(long offset, long length)
     {
-        if (!Volatile.Read(ref _isCopying))
+        if (!Volatile.Read(ref _isCopying) && !_readOnly)
             return false;
         int last = (int)((offset + length - 1) / RegionSize);
         for (int region = (int)(offset / RegionSize); region <= last; region++)
@@ -91,7 +91,7 @@ internal sealed partial class MirrorSet
         foreach (MirrorMember member in rebuilt)
         {
             // Durable before the superblocks say so.
-            if (_store.Flush(member.Device) != Errno.Ok)
+            if (!TryFlush(member))
                 GiveUp(Array.IndexOf(_members, member));
             else
                 member.State = MemberState.InSync;
@@ -162,7 +162,7 @@ internal sealed partial class MirrorSet
     private bool Fault(int index, Errno status, long start, int length)
     {
         MirrorMember member = _members[index];
-        DmaBufIoDiagnostics.Report(new MemberFault(Name, member.Device.Name, status, start, length));
+        DmaBufIoDiagnostics.Report(new MemberFault(Name, member.Label, status, start, length));
         if (member.State == MemberState.InSync && !HasAnother(member))
         {
             // Nobody else has it. The copying ends; the members that wait for it stay out of step.

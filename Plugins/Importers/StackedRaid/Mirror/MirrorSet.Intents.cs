@@ -12,33 +12,49 @@ internal sealed partial class MirrorSet
     private const int Ahead = 3;
 
     private readonly byte[] _dirty;  // by region: in the record on all members, writes may go out. Written by the worker, read by queues.
-    private readonly byte[] _wanted; // by region: a queue waits for it. Set by queues, cleared by the worker after it has set _dirty.
+    private const byte RegionQuiet = 0;
+    private const byte RegionWanted = 1;  // a queue waits for it
+    private const byte RegionRefused = 2; // it could not be recorded, and no queue has heard of it yet
+
+    private readonly byte[] _wanted; // by region. RegionWanted: set by queues, cleared by the worker after it has set _dirty. RegionRefused: set by the worker, cleared by the queue whose write ends for it.
     private ulong _intents;          // number of the last record
 
     /// <summary>Whether a write may go out. If not, the worker is told to make it possible. Does not sleep.</summary>
+    /// <param name="offset">First byte.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="isRefused">The worker has tried, and no member that holds everything could be told: the write ends with an error.</param>
     [Diagnostics.HotPath]
-    internal bool MayWrite(long offset, long length)
+    internal bool MayWrite(long offset, long length, out bool isRefused)
     {
         int last = (int)((offset + length - 1) / RegionSize);
         bool may = true;
+        isRefused = false;
         for (int region = (int)(offset / RegionSize); region <= last; region++)
         {
             if (Volatile.Read(ref _dirty[region]) != 0)
                 continue;
             may = false;
-            Want(region);
+            isRefused |= !Want(region);
         }
 
         return may;
     }
 
     [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
-    private void Want(int region)
+    private bool Want(int region)
     {
-        if (Volatile.Read(ref _wanted[region]) != 0)
-            return;
-        Volatile.Write(ref _wanted[region], 1);
-        Tell();
+        switch (Volatile.Read(ref _wanted[region]))
+        {
+            case RegionWanted:
+                return true;
+            case RegionRefused:
+                Volatile.Write(ref _wanted[region], RegionQuiet);
+                return false;
+            default:
+                Volatile.Write(ref _wanted[region], RegionWanted);
+                Tell();
+                return true;
+        }
     }
 
     private void Tell()
@@ -64,7 +80,7 @@ internal sealed partial class MirrorSet
         var wanted = new List<int>();
         for (int i = 0; i < _wanted.Length; i++)
         {
-            if (Volatile.Read(ref _wanted[i]) != 0)
+            if (Volatile.Read(ref _wanted[i]) == RegionWanted)
                 wanted.Add(i);
         }
 
@@ -76,13 +92,13 @@ internal sealed partial class MirrorSet
         var record = (byte[])_dirty.Clone();
         foreach (int region in recorded)
             record[region] = 1;
-        WriteIntents(record);
+        bool isRecorded = WriteIntents(record);
 
-        // If nobody could be told, the write itself finds out.
-        foreach (int region in recorded)
+        // When nobody could be told, the writes that wait end with an error, and the next one has it tried again.
+        foreach (int region in recorded.Where(_ => isRecorded))
             Volatile.Write(ref _dirty[region], 1);
         foreach (int region in wanted)
-            Volatile.Write(ref _wanted[region], 0);
+            Volatile.Write(ref _wanted[region], isRecorded ? RegionQuiet : RegionRefused);
         foreach (MirrorQueue queue in Queues())
             queue.Wake();
     }
@@ -96,7 +112,7 @@ internal sealed partial class MirrorSet
         var cleaned = new byte[_dirty.Length];
         for (int i = 0; i < cleaned.Length; i++)
         {
-            bool keep = _needsSync[i] != 0 || (keepWanted && (_wanted[i] != 0 || (i > 0 && _wanted[i - 1] != 0)));
+            bool keep = _needsSync[i] != 0 || (keepWanted && (_wanted[i] == RegionWanted || (i > 0 && _wanted[i - 1] == RegionWanted)));
             if (_dirty[i] == 0 || keep)
                 continue;
             cleaned[i] = 1;
@@ -134,7 +150,7 @@ internal sealed partial class MirrorSet
         bool all = true;
         for (int i = 0; i < _members.Length; i++)
         {
-            if (_members[i].State == MemberState.Missing || _store.Flush(_members[i].Device) == Errors.Errno.Ok)
+            if (_members[i].State == MemberState.Missing || TryFlush(_members[i]))
                 continue;
             all = false;
             GiveUp(i);
@@ -146,6 +162,7 @@ internal sealed partial class MirrorSet
     private bool WriteIntents() => WriteIntents(_dirty);
 
     /// <summary>Writes a record to all members that are there. Control held.</summary>
+    /// <returns>False when no member that holds everything could be told.</returns>
     private bool WriteIntents(byte[] dirty)
     {
         var record = (byte[])dirty.Clone();
@@ -161,7 +178,7 @@ internal sealed partial class MirrorSet
                 continue;
             IntentRecord.Write(_store.Block, _id, _intents, record);
             if (TryWrite(members[i], MetadataLayout.IntentsAt(members[i].Tail, _intents)))
-                told++;
+                told += members[i].State == MemberState.InSync ? 1 : 0;
             else
                 dropped |= GiveUp(i);
         }

@@ -34,11 +34,13 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
     private readonly MirrorStore _store;
     private readonly WorkQueue _workers;
     private readonly Work _work;
+    private readonly Closing _closing;
     private readonly WaitQueue _changed = new();
     private readonly Guid _id;
     private readonly bool _readOnly;
     private MirrorMember[] _members; // replaced as a whole
     private ulong _sequence;
+    private bool _hasBegun; // what it knows of the members is true, and they may be told
     private bool _disposed;
 
     private MirrorSet(string name, MirrorStore store, AssemblyPlan plan)
@@ -61,6 +63,7 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
         _failing = new MirrorMember?[plan.Members.Length];
         _workers = new WorkQueue($"dmabufio-{name}", 1);
         _work = new Work(this);
+        _closing = new Closing(this);
     }
 
     /// <inheritdoc/>
@@ -91,13 +94,13 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
     }
 
     /// <inheritdoc/>
-    public override string Description => $"raid1 over {string.Join(", ", Copies.Select(static m => $"{m.Device.Name} ({m.State})"))}";
+    public override string Description => $"raid1 over {string.Join(", ", Copies.Select(static m => $"{m.Label} ({m.State})"))}";
 
     /// <inheritdoc/>
-    public IReadOnlyList<RedundantMember> Members => [.. Copies.Select(static m => new RedundantMember(m.Device.Name, m.State.ToString()))];
+    public IReadOnlyList<RedundantMember> Members => [.. Copies.Select(static m => new RedundantMember(m.Label, m.State.ToString()))];
 
     /// <inheritdoc/>
-    public bool IsInSync => !Volatile.Read(ref _isCopying) && Array.TrueForAll(Copies, static m => m.State == MemberState.InSync);
+    public bool IsInSync => !Volatile.Read(ref _isCopying) && !(_readOnly && Array.IndexOf(_needsSync, (byte)1) >= 0) && Array.TrueForAll(Copies, static m => m.State == MemberState.InSync);
 
     /// <summary>The members by number, as they are now.</summary>
     internal MirrorMember[] Copies => Volatile.Read(ref _members);
@@ -126,7 +129,10 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
         return status != Errno.Ok ? status : IsInSync ? Errno.Ok : Errno.EIO;
     }
 
-    /// <summary>Ends the set: what is written is made durable, and the record of intents is cleared when nothing may differ. Its queues were disposed. The members stay the caller's.</summary>
+    /// <summary>
+    /// Ends the set: what is written is made durable, members that cannot do that are dropped, and the record of intents is cleared when nothing may differ. Its queues were disposed. The
+    /// members stay the caller's.
+    /// </summary>
     public void Dispose()
     {
         using (TakeControl())
@@ -135,12 +141,17 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
                 return;
             if (Queues().Length != 0)
                 throw new InvalidOperationException($"{Name} was disposed with {Queues().Length} queues open; dispose the rings first.");
+            if (_hasBegun)
+                EndOrderly();
             _disposed = true;
-            if (!_readOnly)
-                CleanIntents(keepWanted: false);
         }
 
         _workers.Dispose();
+
+        // What is being closed has the store's memory mapped.
+        _closers?.Flush();
+        _closers?.Dispose();
+        CloseLeft();
         _store.Dispose();
     }
 
@@ -167,6 +178,16 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
     {
         lock (_lists)
             _tokens.Remove(token);
+    }
+
+    /// <summary>The next assembly must not take a member for one that has everything which could not make that durable. Control held.</summary>
+    private void EndOrderly()
+    {
+        SeeToFailures();
+        if (FlushAll())
+            CleanIntents(keepWanted: false);
+        if (!_isRecorded)
+            WriteSuperblocks();
     }
 
     private MirrorQueue[] Queues()
@@ -196,6 +217,12 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
     private readonly ref struct Control(SleepingMutex mutex)
     {
         public void Dispose() => mutex.Unlock();
+    }
+
+    /// <summary>Closes what dropped members have left of the set's own. No lock is held.</summary>
+    private sealed class Closing(MirrorSet set) : WorkItem
+    {
+        protected override void Run() => set.CloseLeft();
     }
 
     /// <summary>What the worker does: one step, and again while there is more.</summary>

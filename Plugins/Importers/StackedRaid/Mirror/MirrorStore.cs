@@ -16,18 +16,17 @@ internal sealed class MirrorStore : IDisposable
     /// <summary>Bytes that are copied at once.</summary>
     internal const int CopySize = 1 << 20;
 
-    private const int Slots = 1024;
     private const int MetadataOffset = 2 * CopySize;
     private const int MostTries = 8;
+    private readonly string _name;
     private readonly MemoryRegion _memory;
-    private readonly Ring _ring;
-    private readonly Dictionary<BlockDevice, (int Slot, BlockDeviceFile File)> _members = [];
+    private readonly Dictionary<BlockDevice, Member> _members = [];
     private readonly RingCompletion[] _completions = new RingCompletion[1];
 
     internal MirrorStore(string name)
     {
+        _name = name;
         _memory = MemoryRegion.Allocate($"{name} metadata", MetadataOffset + MetadataLayout.BlockSize);
-        _ring = new Ring(new RingOptions { Name = $"{name} own", Entries = 16, BufferSlots = Slots });
     }
 
     /// <summary>What was read from the source.</summary>
@@ -43,22 +42,13 @@ internal sealed class MirrorStore : IDisposable
     /// <exception cref="DmaBufIoException">The member cannot take it, or is gone.</exception>
     internal void Attach(BlockDevice device)
     {
-        if (_members.ContainsKey(device))
-            return;
-        var file = new BlockDeviceFile(device);
-        int slot = _members.Count;
-        try
-        {
-            _ring.RegisterBuffer(slot, new BufferRegistration { Memory = _memory, File = file });
-        }
-        catch
-        {
-            file.Put();
-            throw;
-        }
-
-        _members[device] = (slot, file);
+        if (!_members.ContainsKey(device))
+            _members[device] = new Member(_name, device, _memory);
     }
+
+    /// <summary>Forgets a device. Nothing of it is under way.</summary>
+    /// <returns>What it has open, for the caller to dispose of, which may sleep; null when it has nothing.</returns>
+    internal Member? TakeOut(BlockDevice device) => _members.Remove(device, out Member? member) ? member : null;
 
     internal Errno ReadMetadata(BlockDevice device, long offset) => Do(device, isWrite: false, MetadataOffset, MetadataLayout.BlockSize, offset);
 
@@ -73,12 +63,12 @@ internal sealed class MirrorStore : IDisposable
     /// <summary>Makes everything that was written to a member durable.</summary>
     internal Errno Flush(BlockDevice device)
     {
-        if (!_members.TryGetValue(device, out (int Slot, BlockDeviceFile File) member))
+        if (!_members.TryGetValue(device, out Member? member))
             return Errno.ENODEV;
         for (int tries = 0; ; tries++)
         {
-            _ring.TryFlush(member.File, 0);
-            Errno status = Run().Status;
+            member.Ring.TryFlush(member.File, 0);
+            Errno status = Run(member).Status;
             if (status != Errno.ECANCELED || tries == MostTries)
                 return status;
         }
@@ -86,26 +76,22 @@ internal sealed class MirrorStore : IDisposable
 
     public void Dispose()
     {
-        List<RemovedBuffer> removed = [.. _members.Values.Select(m => _ring.RemoveBuffer(m.Slot))];
-        _ring.Dispose();
-        foreach (RemovedBuffer registration in removed)
-            registration.WaitReleased();
-        foreach ((_, BlockDeviceFile file) in _members.Values)
-            file.Put();
+        foreach (Member member in _members.Values)
+            member.Dispose();
         _memory.Dispose();
     }
 
     private Errno Do(BlockDevice device, bool isWrite, long memory, int length, long offset)
     {
-        if (!_members.TryGetValue(device, out (int Slot, BlockDeviceFile File) member))
+        if (!_members.TryGetValue(device, out Member? member))
             return Errno.ENODEV;
         for (int tries = 0; ; tries++)
         {
             if (isWrite)
-                _ring.TryWriteFixed(member.File, member.Slot, memory, length, offset, 0);
+                member.Ring.TryWriteFixed(member.File, 0, memory, length, offset, 0);
             else
-                _ring.TryReadFixed(member.File, member.Slot, memory, length, offset, 0);
-            RingCompletion completion = Run();
+                member.Ring.TryReadFixed(member.File, 0, memory, length, offset, 0);
+            RingCompletion completion = Run(member);
 
             // A reset in between: what it had is done again.
             if (completion.Status == Errno.ECANCELED && tries < MostTries)
@@ -114,13 +100,45 @@ internal sealed class MirrorStore : IDisposable
         }
     }
 
-    private RingCompletion Run()
+    private RingCompletion Run(Member member)
     {
-        _ring.Submit();
-        while (_ring.Reap(_completions, 1) == 0)
+        member.Ring.Submit();
+        while (member.Ring.Reap(_completions, 1) == 0)
         {
         }
 
         return _completions[0];
+    }
+
+    /// <summary>A member's own ring and map: what was dropped is closed alone.</summary>
+    internal sealed class Member : IDisposable
+    {
+        internal Member(string name, BlockDevice device, MemoryRegion memory)
+        {
+            File = new BlockDeviceFile(device);
+            Ring = new Ring(new RingOptions { Name = $"{name} own, {device.Name}", Entries = 4, BufferSlots = 1 });
+            try
+            {
+                Ring.RegisterBuffer(0, new BufferRegistration { Memory = memory, File = File });
+            }
+            catch
+            {
+                Ring.Dispose();
+                File.Put();
+                throw;
+            }
+        }
+
+        internal Ring Ring { get; }
+
+        internal BlockDeviceFile File { get; }
+
+        public void Dispose()
+        {
+            RemovedBuffer removed = Ring.RemoveBuffer(0);
+            Ring.Dispose();
+            removed.WaitReleased();
+            File.Put();
+        }
     }
 }

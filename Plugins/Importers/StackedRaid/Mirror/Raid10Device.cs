@@ -29,7 +29,7 @@ internal sealed class Raid10Device(StripedDevice stripes, IReadOnlyList<MirrorSe
     public override bool IsRemoved => stripes.IsRemoved;
 
     /// <inheritdoc/>
-    public override string Description => stripes.Description;
+    public override string Description => $"{stripes.Description}: {string.Join("; ", mirrors.Select(static m => m.Description))}";
 
     /// <inheritdoc/>
     public IReadOnlyList<RedundantMember> Members => [.. mirrors.SelectMany(static m => m.Members)];

@@ -13,17 +13,18 @@ public sealed class Raid10Factory : IBlockDeviceFactory
     /// <inheritdoc/>
     public BlockDevice Create(DeviceExpression expression, IReadOnlyList<BlockDevice> members)
     {
-        expression.AllowOnly("copies");
+        expression.AllowOnly("copies", Raid1Factory.Degraded);
         long chunk = Raid0Factory.ChunkOf(expression);
         int copies = CopiesOf(expression);
         SetMembers.Check(expression, members, least: copies);
         if (members.Count % copies != 0)
             throw expression.Broken(expression.Position, $"{members.Count} members do not make mirrors of {copies}", $"Give a multiple of {copies} members");
+        bool degraded = expression.Switch(Raid1Factory.Degraded, fallback: false);
         var mirrors = new List<MirrorSet>();
         try
         {
             for (int i = 0; i < members.Count; i += copies)
-                mirrors.Add(Raid1Factory.Create(expression, [.. members.Skip(i).Take(copies)], "raid1"));
+                mirrors.Add(Raid1Factory.Create(expression, [.. members.Skip(i).Take(copies)], [.. expression.Members.Skip(i).Take(copies)], "raid1", degraded));
             return new Raid10Device(Raid0Factory.Create(expression, mirrors, chunk, Word), mirrors);
         }
         catch
@@ -33,6 +34,9 @@ public sealed class Raid10Factory : IBlockDeviceFactory
             throw;
         }
     }
+
+    /// <inheritdoc/>
+    public bool TakesAbsentMembers => true;
 
     /// <inheritdoc/>
     public long MemberCapacity(DeviceExpression expression, long capacity) =>

@@ -30,12 +30,20 @@ internal sealed class FileNamespaceStore : INamespaceStore
         SafeFileHandle? file = null;
         try
         {
-            // Shared with every other opener: the tools that verify a copy read the file while the controller holds it.
+            // Shared with every other opener but controllers: the tools that verify a copy read the file while the controller holds it.
             file = File.OpenHandle(
                 path,
                 options.CreateFile ? FileMode.OpenOrCreate : FileMode.Open,
                 options.ReadOnly ? FileAccess.Read : FileAccess.ReadWrite,
                 FileShare.ReadWrite | FileShare.Delete);
+            if (FileLock.TryTake(file, forWriting: !options.ReadOnly) != Errno.Ok)
+            {
+                file.Dispose();
+                throw Refused(
+                    Errno.EBUSY, path, options.ReadOnly ? "another controller writes the file" : "another controller has the file open",
+                    "Wait until it is closed: one file is one namespace, in this process and in others");
+            }
+
             return new FileNamespaceStore(file, RandomAccess.GetLength(file));
         }
         catch (Exception error) when (HostErrno.IsHostFailure(error))
