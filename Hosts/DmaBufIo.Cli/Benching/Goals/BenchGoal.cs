@@ -92,7 +92,7 @@ internal sealed class GoalContext
             throw new OperationCanceledException();
         if (!report.Ok)
             throw new Errors.DmaBufIoException(
-                Errors.Errno.EIO, "bench", "a measurement of the goal", report.Error?.Problem ?? "a device did something it may not",
+                Errors.Errno.EIO, "bench", "a measurement of the goal", report.Error?.Problem ?? (report.Requests == 0 ? "no request completed in the time that was given" : "a device did something it may not"),
                 "See the messages before this one");
         return report;
     }
