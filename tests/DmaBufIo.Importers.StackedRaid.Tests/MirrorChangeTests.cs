@@ -3,8 +3,8 @@ using DmaBufIo.Errors;
 using DmaBufIo.Importers.StackedRaid.Mirror;
 using DmaBufIo.Importers.StackedRaid.Tests.Harness;
 using DmaBufIo.Models.Puppets;
-using DmaBufIo.Plugins;
 using DmaBufIo.Pci.Model;
+using DmaBufIo.Plugins;
 using DmaBufIo.Rings;
 
 namespace DmaBufIo.Importers.StackedRaid.Tests;
