@@ -98,9 +98,18 @@ internal sealed partial class MirrorSet
         foreach (int region in recorded.Where(_ => isRecorded))
             Volatile.Write(ref _dirty[region], 1);
         foreach (int region in wanted)
-            Volatile.Write(ref _wanted[region], isRecorded ? RegionQuiet : RegionRefused);
+            Volatile.Write(ref _wanted[region], isRecorded || _dirty[region] != 0 ? RegionQuiet : RegionRefused);
+        if (isRecorded)
+            ForgetRefusals();
         foreach (MirrorQueue queue in Queues())
             queue.Wake();
+    }
+
+    /// <summary>Members can be told again. A queue that was closed has not heard of a refusal, and the next write there would end for it; one that has not heard of it yet asks again.</summary>
+    private void ForgetRefusals()
+    {
+        for (int i = 0; i < _wanted.Length; i++)
+            Interlocked.CompareExchange(ref _wanted[i], RegionQuiet, RegionRefused);
     }
 
     /// <summary>Takes regions out of the record that nobody writes and whose copies are the same. Control held.</summary>
