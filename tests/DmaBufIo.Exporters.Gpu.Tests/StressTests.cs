@@ -54,9 +54,11 @@ public sealed class StressTests
         GpuBuffer[] buffers = [.. Enumerable.Range(0, 2).Select(i => rig.Buffer($"stress{i}", (Blocks + Messages + 1) * Block, "vram=4M"))];
         BlockDevice[] disks = [rig.Disk("hb0/rp1", ownThread: false), rig.Disk("hb0/rp2", ownThread: true)];
         long remaining = Transfers;
+        IMemoryPressure? current = null;
         ExceptionDispatchInfo? failure = null;
         using (IMemoryPressure pressure = rig.Factory.Press(buffers[0].Buffer))
         {
+            current = pressure;
             Thread[] threads =
             [
                 .. Enumerable.Range(0, 2).Select(i => Start(() => Transfer(rig, disks[i], buffers[i], i))),
@@ -67,8 +69,10 @@ public sealed class StressTests
                 thread.Join();
             failure?.Throw();
             Assert.Null(pressure.Failure);
-            Assert.True(pressure.Evictions > 100 && pressure.Moves > 10, $"{pressure.Evictions} evictions, {pressure.Moves} moves of the buffer: too little happened");
         }
+
+        // Until all is transferred, and the buffer has moved often enough meanwhile: how quickly either comes about depends on the machine.
+        bool GoesOn() => failure is null && (Interlocked.Read(ref remaining) > 0 || current is { Failure: null, Moves: < 12 });
 
         Thread Start(Action action)
         {
@@ -81,7 +85,6 @@ public sealed class StressTests
                 catch (Exception e) when (e is not OutOfMemoryException)
                 {
                     failure ??= ExceptionDispatchInfo.Capture(e);
-                    Interlocked.Exchange(ref remaining, 0);
                 }
             });
             thread.Start();
@@ -93,7 +96,7 @@ public sealed class StressTests
             var random = new Random(seed);
             int[] versions = new int[Blocks];
             using GpuRing ring = transferring.Open(disk, buffer);
-            while (Interlocked.Read(ref remaining) > 0)
+            while (GoesOn())
             {
                 int[] blocks = [.. Enumerable.Range(0, 8).Select(_ => random.Next(Blocks)).Distinct()];
                 foreach (int block in blocks)
@@ -121,7 +124,7 @@ public sealed class StressTests
             RdmaMemoryRegion here = left.RegisterMemory(all[0].Buffer, RdmaAccess.LocalWrite);
             RdmaMemoryRegion there = right.RegisterMemory(all[1].Buffer, RdmaAccess.LocalWrite | RdmaAccess.RemoteRead);
             var completions = new RdmaCompletion[Messages];
-            for (int version = 1; Interlocked.Read(ref remaining) > 0; version++)
+            for (int version = 1; GoesOn(); version++)
             {
                 for (int i = 0; i < Messages; i++)
                 {
@@ -171,7 +174,7 @@ public sealed class StressTests
 
         void Compute(GpuRig computing, GpuBuffer[] all)
         {
-            for (int i = 0; Interlocked.Read(ref remaining) > 0; i++)
+            for (int i = 0; GoesOn(); i++)
             {
                 // The last block is the GPU's own.
                 GpuBuffer buffer = all[i % all.Length];

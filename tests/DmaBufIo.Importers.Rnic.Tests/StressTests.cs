@@ -85,7 +85,8 @@ public sealed class StressTests
         int done = 0;
         try
         {
-            for (int round = 0; done < Transfers; round++)
+            // And until enough has moved meanwhile, which depends on the machine.
+            for (int round = 0; done < Transfers || Volatile.Read(ref moves) <= 20 || source.Token.MapsMade <= 20 || target.Token.MapsMade <= 20; round++)
             {
                 long begun = Stopwatch.GetTimestamp();
                 done += Round(round, near, far, source, target, left, right);
@@ -100,8 +101,6 @@ public sealed class StressTests
         }
 
         Assert.Null(failure);
-        Assert.True(moves > 20, $"only {moves} moves");
-        Assert.True(source.Token.MapsMade > 20 && target.Token.MapsMade > 20, $"{source.Token.MapsMade} and {target.Token.MapsMade} maps: the moves have hit nothing");
         TimeSpan stuck = TimeSpan.FromSeconds((double)longest / Stopwatch.Frequency);
         Assert.True(stuck < TimeSpan.FromSeconds(1), $"a round took {stuck}");
         TestContext.Current.SendDiagnosticMessage($"{done} transfers, {moves} moves of each buffer, {source.Token.MapsMade} and {target.Token.MapsMade} maps, longest round {stuck.TotalMilliseconds:0} ms");

@@ -55,7 +55,7 @@ public sealed class MapRequestTests
                 mover = Actor.Start("mover", () => stage.Exporter.Move());
                 Actor.Until(() => map.IsKilled, "the map is killed");
                 Assert.Null(token.TryGetMap(context));
-                Thread.Sleep(50);
+                mover.UntilItWaitsFor(string.Empty); // for the drain, or for the turn to visit who was told
                 hasWaited = !mover.IsDone && stage.Driver.UnmapCalls == 0;
             },
         };
