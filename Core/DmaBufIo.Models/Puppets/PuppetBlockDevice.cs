@@ -167,43 +167,10 @@ public sealed class PuppetBlockDevice : BlockDevice
             return FailWith;
         if (IsRemoved)
             return Errno.ENODEV;
-        if (command.Operation == BioOperation.Flush)
+        if (command.Bio.Operation == BioOperation.Flush)
             return Errno.Ok;
-        if (command.Pages is not null)
-            return MovePages(command, command.Pages);
-        if (command.Map is null)
-            return Errno.EOPNOTSUPP;
-        Span<byte> data = _store.AsSpan((int)(command.Sector << 9), (int)command.Size);
-        long done = 0;
-        foreach (DeviceRange range in command.Map.Table.Ranges)
-        {
-            long start = Math.Max(command.Offset + done - Before(command.Map, range), 0);
-            if (start >= range.Length || done == command.Size)
-                continue;
-            int length = (int)Math.Min(command.Size - done, range.Length - start);
-            Span<byte> piece = data.Slice((int)done, length);
-            Errno status = command.Operation == BioOperation.Write ? Port.Read(range.Address + (ulong)start, piece) : Port.Write(range.Address + (ulong)start, piece);
-            if (status != Errno.Ok)
-                return Errno.EIO;
-            done += length;
-        }
-
-        return Errno.Ok;
-    }
-
-    // Mapped for this bio alone, as memory is that is not registered.
-    private Errno MovePages(in PuppetCommand command, MemoryRegion pages)
-    {
-        DmaAddressSpace space = Device.AddressSpace;
-        long start = command.Offset / space.Granularity * space.Granularity;
-        long end = (command.Offset + command.Size + space.Granularity - 1) / space.Granularity * space.Granularity;
-        bool isWrite = command.Operation == BioOperation.Write;
-        DeviceRange range = space.Map(new MemoryRange(pages, start, end - start), isWrite ? DmaDirection.ToDevice : DmaDirection.FromDevice, pages.Name);
-        Span<byte> data = _store.AsSpan((int)(command.Sector << 9), (int)command.Size);
-        ulong address = range.Address + (ulong)(command.Offset - start);
-        Errno status = isWrite ? Port.Read(address, data) : Port.Write(address, data);
-        space.Unmap(range);
-        return status == Errno.Ok ? Errno.Ok : Errno.EIO;
+        Span<byte> data = _store.AsSpan((int)(command.Bio.Sector << 9), (int)command.Bio.Size);
+        return BioTransfer.Move(command.Bio, command.Backing, Device, Port, data);
     }
 
     internal void CountToken(int change) => Interlocked.Add(ref _liveTokens, change);
@@ -214,18 +181,5 @@ public sealed class PuppetBlockDevice : BlockDevice
     {
         lock (_lock)
             _queues.Remove(queue);
-    }
-
-    private static long Before(PuppetMap map, DeviceRange range)
-    {
-        long before = 0;
-        foreach (DeviceRange other in map.Table.Ranges)
-        {
-            if (ReferenceEquals(other, range))
-                break;
-            before += other.Length;
-        }
-
-        return before;
     }
 }

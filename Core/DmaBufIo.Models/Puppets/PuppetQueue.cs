@@ -1,12 +1,10 @@
 using DmaBufIo.Block;
 using DmaBufIo.Errors;
-using DmaBufIo.Memory;
 
 namespace DmaBufIo.Models.Puppets;
 
 /// <summary>A bio as the puppet device knows it: a copy, like the command in a submission queue.</summary>
-internal readonly record struct PuppetCommand(
-    BioHandle Bio, BioOperation Operation, PuppetMap? Map, MemoryRegion? Pages, long Offset, long Size, long Sector);
+internal readonly record struct PuppetCommand(BioHandle Handle, Bio Bio, object? Backing);
 
 /// <summary>The puppet's queue: submitted bios wait for the doorbell, committed ones for the device, finished ones for the poll.</summary>
 internal sealed class PuppetQueue(PuppetBlockDevice device, BioPool bios) : BlockQueue
@@ -36,8 +34,7 @@ internal sealed class PuppetQueue(PuppetBlockDevice device, BioPool bios) : Bloc
             {
                 if (_submitted.Count + _held.Count + _finished.Count >= device.QueueDepth)
                     return taken;
-                _submitted.Enqueue(
-                    new PuppetCommand(handle, bio.Operation, (PuppetMap?)bios.MapOf(handle), bios.RegionOf(handle), bio.Offset, bio.Size, bio.Sector));
+                _submitted.Enqueue(new PuppetCommand(handle, bio, bios.BackingOf(handle)));
             }
 
             taken++;
@@ -94,7 +91,7 @@ internal sealed class PuppetQueue(PuppetBlockDevice device, BioPool bios) : Bloc
 
             Errno status = device.MoveData(command);
             lock (_lock)
-                _finished.Enqueue((command.Bio, status));
+                _finished.Enqueue((command.Handle, status));
             finished++;
         }
 
@@ -106,7 +103,7 @@ internal sealed class PuppetQueue(PuppetBlockDevice device, BioPool bios) : Bloc
         lock (_lock)
         {
             while (_held.TryDequeue(out PuppetCommand command))
-                _finished.Enqueue((command.Bio, status));
+                _finished.Enqueue((command.Handle, status));
         }
     }
 }

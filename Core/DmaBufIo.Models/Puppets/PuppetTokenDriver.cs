@@ -5,14 +5,13 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.Models.Puppets;
 
 /// <summary>The puppet's part of a token: does what its device's strings say.</summary>
-internal sealed class PuppetTokenDriver(PuppetBlockDevice device, DmaBuf buffer, DmaDirection direction) : TokenDriver(buffer, direction)
+internal sealed class PuppetTokenDriver(PuppetBlockDevice device, DmaBuf buffer, DmaDirection direction) : RangeTokenDriver(buffer, direction, device.Device)
 {
-    private DmaAttachment? _attachment;
     private bool _counted;
 
     protected override void Setup()
     {
-        _attachment = Attach(device.Device);
+        base.Setup();
         device.CountToken(1);
         _counted = true;
         if (device.FailSetup is { } failure)
@@ -24,7 +23,7 @@ internal sealed class PuppetTokenDriver(PuppetBlockDevice device, DmaBuf buffer,
         device.InMap?.Invoke();
         if (device.FailMap is { } failure)
             throw failure();
-        var map = new PuppetMap(_attachment!.Map(Direction, held));
+        DmaMap map = base.Map(held);
         device.CountMap(1);
         return map;
     }
@@ -32,7 +31,7 @@ internal sealed class PuppetTokenDriver(PuppetBlockDevice device, DmaBuf buffer,
     public override void Unmap(DmaMap map, in HeldReservation held)
     {
         device.InUnmap?.Invoke();
-        _attachment!.Unmap(((PuppetMap)map).Table, held);
+        base.Unmap(map, held);
         device.CountMap(-1);
     }
 
@@ -40,11 +39,6 @@ internal sealed class PuppetTokenDriver(PuppetBlockDevice device, DmaBuf buffer,
     {
         if (_counted)
             device.CountToken(-1);
+        base.Release();
     }
-}
-
-/// <summary>The puppet's map: the exporter's table as it is.</summary>
-internal sealed class PuppetMap(SgTable table) : DmaMap(table.Ranges.Sum(static r => r.Length), table.Ranges.Min(static r => r.Length))
-{
-    internal SgTable Table { get; } = table;
 }

@@ -35,7 +35,7 @@ internal sealed class RnicFile(RnicQueuePair pair, OpenFlags flags) : IoFile(pai
     internal void QueueClosed() => Volatile.Write(ref _hasQueue, 0);
 
     /// <inheritdoc/>
-    protected override TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) => new RnicTokenDriver(buffer, direction, pair.Device.Device);
+    protected override TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) => new RangeTokenDriver(buffer, direction, pair.Device.Device);
 
     /// <inheritdoc/>
     protected override void Close() => pair.FileClosed();

@@ -95,7 +95,7 @@ internal sealed class Turn(IoContext context)
         try
         {
             Observer?.Invoke(AccessStage.Held, token, true);
-            status = ((RnicDmaMap)map!).Read(port, offset, packet);
+            status = ((RangeMap)map!).Read(port, offset, packet);
         }
         finally
         {
@@ -116,7 +116,7 @@ internal sealed class Turn(IoContext context)
         try
         {
             Observer?.Invoke(AccessStage.Held, token, false);
-            status = ((RnicDmaMap)map!).Write(port, offset, packet);
+            status = ((RangeMap)map!).Write(port, offset, packet);
         }
         finally
         {

@@ -1,0 +1,39 @@
+using DmaBufIo.Models.Iommu;
+
+namespace DmaBufIo.ContractTests;
+
+/// <summary>
+/// What all contracts share. A contract is a class of facts that an author derives once per plugin and kind, with a fixture that knows how to open the plugin's devices. Facts run one after
+/// another: some of them measure.
+/// </summary>
+[Collection(CollectionName)]
+public abstract class Contract
+{
+    /// <summary>The one collection of all contracts, so that they do not run beside each other.</summary>
+    internal const string CollectionName = "DmaBufIo contracts";
+
+    private protected Contract(IPluginFixture fixture) => Plugin = fixture;
+
+    private protected IPluginFixture Plugin { get; }
+
+    /// <summary>Runs a fact in a world of its own, and looks at what it leaves behind.</summary>
+    /// <param name="fact">The fact.</param>
+    /// <param name="iommu">How the modelled IOMMU behaves; null for a strict one.</param>
+    private protected void InWorld(Action<ContractWorld> fact, ModelIommuOptions? iommu = null)
+    {
+        using var world = new ContractWorld(Plugin, Repeat(), iommu);
+        fact(world);
+        world.CloseAndCheck();
+    }
+
+    /// <summary>Skips the fact: a feature that is not there is neither right nor wrong.</summary>
+    /// <param name="holds">True when it is there.</param>
+    /// <param name="reason">What is not there, as a sentence.</param>
+    private protected static void SkipUnless(bool holds, string reason) => Assert.SkipUnless(holds, reason);
+
+    private string Repeat()
+    {
+        string test = TestContext.Current.TestMethod?.MethodName ?? "the fact's name";
+        return $"dotnet test --filter \"FullyQualifiedName~{GetType().Name}.{test}\"";
+    }
+}

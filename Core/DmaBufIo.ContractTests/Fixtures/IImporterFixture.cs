@@ -1,0 +1,45 @@
+namespace DmaBufIo.ContractTests;
+
+/// <summary>What <see cref="ImporterContract"/> asks of an author: a device, opened as a file that takes registered buffers.</summary>
+public interface IImporterFixture : IPluginFixture
+{
+    /// <summary>What the device can. What it cannot is skipped, with the reason, and never passes.</summary>
+    ImporterCapabilities Capabilities { get; }
+
+    /// <summary>Opens a new device with contents of its own. Called for every fact; the world closes what its host has opened.</summary>
+    /// <param name="world">A host with the plugin loaded, and a folder for files.</param>
+    /// <returns>The target; the contract disposes it before the world.</returns>
+    ImporterTarget Open(ContractWorld world);
+}
+
+/// <summary>What an importer can; each flag that is missing skips facts.</summary>
+[Flags]
+public enum ImporterCapabilities
+{
+    /// <summary>Only what every importer must.</summary>
+    None = 0,
+
+    /// <summary>The device can be reset under load (<see cref="ImporterTarget.Reset"/>).</summary>
+    Reset = 1,
+
+    /// <summary>The device can be removed under load (<see cref="ImporterTarget.Remove"/>).</summary>
+    Remove = 2,
+
+    /// <summary>What was written can be read again: offsets name places. Not so for a device of messages.</summary>
+    Addressable = 4,
+
+    /// <summary>Requests may be vectors of ranges (I6).</summary>
+    Vectors = 8,
+
+    /// <summary>The device can interrupt when it has completed something.</summary>
+    Interrupts = 16,
+
+    /// <summary>Data reaches the device through its DMA port, request by request: not so for a device that moves nothing.</summary>
+    MovesData = 32,
+
+    /// <summary>The file takes references for itself, for a bounded piece of DMA at a time (<see cref="Files.IoFile.IsPaged"/>).</summary>
+    Paged = 64,
+
+    /// <summary>A storage device with everything: all but <see cref="Paged"/>.</summary>
+    Storage = Reset | Remove | Addressable | Vectors | Interrupts | MovesData,
+}

@@ -1,0 +1,190 @@
+using DmaBufIo.Diagnostics;
+using DmaBufIo.Hosting;
+using DmaBufIo.Models;
+using DmaBufIo.Models.Iommu;
+using DmaBufIo.Models.Puppets;
+using DmaBufIo.Rings;
+using Microsoft.Extensions.Configuration;
+
+namespace DmaBufIo.ContractTests;
+
+/// <summary>
+/// What a fact stands on: a host that has loaded the plugin as any host would, devices behind a modelled IOMMU with strings, buffers on strings, a folder for files. Disposing it checks
+/// that nothing is left: no request, no mapping, no reference, no access that should not have been.
+/// </summary>
+public sealed class ContractWorld : IDisposable
+{
+    private readonly List<PuppetExporter> _buffers = [];
+    private readonly List<DriverFault> _driverFaults = [];
+    private readonly ThreadActors _threads = new();
+    private readonly string _repeat;
+    private string? _folder;
+    private bool _faultsExpected;
+    private bool _driverFaultsExpected;
+
+    internal ContractWorld(IPluginFixture fixture, string repeat, ModelIommuOptions? iommu = null)
+    {
+        _repeat = repeat;
+        Iommu = new ModelIommu(iommu ?? new ModelIommuOptions { InvalidationThread = false });
+        Fabric = new PuppetFabric(Iommu);
+        DmaBufIoDiagnostics.DriverFaulted += OnDriverFault;
+        var options = new DmaBufIoOptions { LoadPluginFolder = false };
+        options.UseFabric(Fabric);
+        options.AddBuiltIn<ModelsPlugin>();
+        fixture.Configure(options);
+        try
+        {
+            Host = DmaBufIoHost.Create(options, null, Configuration(fixture));
+            foreach (string folder in fixture.OtherPluginFolders)
+                Load(folder);
+            if (fixture.PluginFolder is { } own)
+                Plugin = Load(own);
+        }
+        catch
+        {
+            Host?.Dispose();
+            Iommu.Dispose();
+            DmaBufIoDiagnostics.DriverFaulted -= OnDriverFault;
+            throw;
+        }
+    }
+
+    /// <summary>The host, with the plugin loaded.</summary>
+    public DmaBufIoHost Host { get; }
+
+    /// <summary>What became of the plugin; null for one that the fixture builds in.</summary>
+    public PluginStatus? Plugin { get; }
+
+    /// <summary>The strings between devices and memory.</summary>
+    public PuppetFabric Fabric { get; }
+
+    /// <summary>The modelled IOMMU: strict.</summary>
+    public ModelIommu Iommu { get; }
+
+    /// <summary>Where threads come from.</summary>
+    public IActors Actors => _threads;
+
+    /// <summary>A folder of this world's own, removed with it.</summary>
+    public string Folder => _folder ??= Directory.CreateTempSubdirectory("dmabufio-contract-").FullName;
+
+    /// <summary>Makes a file for a device to keep its data in.</summary>
+    /// <param name="name">Its name in <see cref="Folder"/>.</param>
+    /// <param name="size">Bytes; they are zero.</param>
+    /// <returns>Its path.</returns>
+    public string CreateFile(string name, long size)
+    {
+        string path = Path.Combine(Folder, name);
+        using FileStream file = File.Create(path);
+        file.SetLength(size);
+        return path;
+    }
+
+    /// <summary>Makes a buffer on strings. The world drops its reference.</summary>
+    /// <param name="name">A name for messages.</param>
+    /// <param name="pieces">The lengths of its pieces of memory, whole pages.</param>
+    public PuppetExporter CreateBuffer(string name, params long[] pieces)
+    {
+        var exporter = PuppetExporter.Create(name, pieces);
+        _buffers.Add(exporter);
+        return exporter;
+    }
+
+    /// <summary>From now on refused accesses are what the fact is about.</summary>
+    internal void ExpectFaults() => _faultsExpected = true;
+
+    /// <summary>From now on exceptions from callbacks of the driver are what the fact is about.</summary>
+    internal void ExpectDriverFaults() => _driverFaultsExpected = true;
+
+    /// <summary>A rule is broken unless the condition holds.</summary>
+    /// <param name="holds">The condition.</param>
+    /// <param name="rule">The rule's number.</param>
+    /// <param name="did">What the driver did otherwise, as a sentence.</param>
+    internal void Check(bool holds, string rule, string did)
+    {
+        if (!holds)
+            throw Broken(rule, did);
+    }
+
+    /// <summary>Waits for a condition; a rule is broken when it does not come.</summary>
+    internal void Eventually(Func<bool> condition, string rule, string did)
+    {
+        if (!Hang.Until(condition))
+            throw Broken(rule, $"{did} Waited for {Hang.Limit.TotalSeconds:0} s.{Environment.NewLine}{Hang.State()}");
+    }
+
+    /// <summary>The exception that says which rule is broken.</summary>
+    internal BrokenRuleException Broken(string rule, string did, Exception? inner = null) => new(rule, did, _repeat, inner);
+
+    /// <summary>Runs something that should not throw; a rule is broken when it does.</summary>
+    internal T Expect<T>(string rule, string doing, Func<T> act)
+    {
+        try
+        {
+            return act();
+        }
+        catch (Exception e) when (e is not BrokenRuleException and not OutOfMemoryException)
+        {
+            throw Broken(rule, $"{doing} it threw {e.GetType().Name}: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Closes everything and looks at what is left. Called by the contract when the fact has found nothing; <see cref="Dispose"/> alone looks at nothing.</summary>
+    internal void CloseAndCheck()
+    {
+        _threads.JoinAll();
+        Fabric.OnDma = null;
+        Fabric.AfterDma = null;
+        Fabric.OnMap = null;
+        foreach (PuppetExporter buffer in _buffers)
+            Eventually(() => buffer.Buffer.References == 1, "T10", $"{buffer.Buffer.References - 1} references on the buffer {buffer.Buffer.Name} are held although every registration was removed and every file was closed.");
+        foreach (PuppetExporter buffer in _buffers)
+            Check(buffer.LiveTables == 0, "T8", $"{buffer.LiveTables} mappings of the buffer {buffer.Buffer.Name} were not given back: map was called {buffer.MapCalls} times and unmap {buffer.UnmapCalls} times.");
+        Host.CloseAll();
+        DmaBufIoDiagnostics.DriverFaulted -= OnDriverFault;
+        if (!_faultsExpected)
+            Check(Iommu.Faults == 0 && Iommu.StaleAccesses == 0, "F7", $"the device touched memory that it may not: {string.Join(Environment.NewLine, Iommu.Reports.Take(3))}");
+        IReadOnlyList<PuppetMapping> left = Fabric.Mappings;
+        Check(left.Count == 0 && Iommu.LeakedMappings == 0, "T10", $"{Math.Max(left.Count, (int)Iommu.LeakedMappings)} mappings are left after the device was closed, for example of '{left.Select(static m => m.Purpose).FirstOrDefault() ?? Iommu.LeakedMappingDescriptions.FirstOrDefault()}'.");
+        lock (_driverFaults)
+        {
+            if (!_driverFaultsExpected && _driverFaults.Count != 0)
+                throw Broken("L4", $"{_driverFaults[0].Callback} threw {_driverFaults[0].Exception.GetType().Name}: {_driverFaults[0].Exception.Message}", _driverFaults[0].Exception);
+        }
+    }
+
+    /// <summary>Closes everything.</summary>
+    public void Dispose()
+    {
+        DmaBufIoDiagnostics.DriverFaulted -= OnDriverFault;
+        Fabric.OnDma = null;
+        Fabric.AfterDma = null;
+        Fabric.OnMap = null;
+        try
+        {
+            Host.Dispose();
+            foreach (PuppetExporter buffer in _buffers)
+                buffer.Buffer.Put();
+        }
+        finally
+        {
+            Iommu.Dispose();
+            if (_folder is not null)
+                Directory.Delete(_folder, recursive: true);
+        }
+    }
+
+    private static IConfiguration Configuration(IPluginFixture fixture) =>
+        new ConfigurationBuilder().AddInMemoryCollection(fixture.Settings.Select(static s => new KeyValuePair<string, string?>($"{DmaBufIoOptions.SectionName}:Plugins:{s.Key}", s.Value))).Build();
+
+    private PluginStatus Load(string folder)
+    {
+        PluginStatus status = Host.Plugins.Load(folder);
+        return status.State == PluginState.Loaded ? status : throw Broken("L1", $"the host refused the plugin from {folder}: {status.Reason}");
+    }
+
+    private void OnDriverFault(DriverFault fault)
+    {
+        lock (_driverFaults)
+            _driverFaults.Add(fault);
+    }
+}

@@ -1,0 +1,46 @@
+using System.Diagnostics;
+using DmaBufIo.Diagnostics;
+
+namespace DmaBufIo.ContractTests;
+
+/// <summary>What is waited for and does not come. A limit decides only when a contract gives up, never whether it passes.</summary>
+internal static class Hang
+{
+    /// <summary>How long a contract waits for what should come at once: 30 s, or as many seconds as the environment's DMABUFIO_CONTRACT_LIMIT says.</summary>
+    internal static TimeSpan Limit { get; } =
+        TimeSpan.FromSeconds(int.TryParse(Environment.GetEnvironmentVariable("DMABUFIO_CONTRACT_LIMIT"), out int seconds) && seconds > 0 ? seconds : 30);
+
+    /// <summary>Waits for a condition that other threads bring about.</summary>
+    /// <param name="condition">Free of side effects.</param>
+    /// <returns>False when it did not come within the limit.</returns>
+    internal static bool Until(Func<bool> condition)
+    {
+        long started = Stopwatch.GetTimestamp();
+        var spin = default(SpinWait);
+        while (!condition())
+        {
+            if (Stopwatch.GetElapsedTime(started) > Limit)
+                return condition();
+            spin.SpinOnce();
+        }
+
+        return true;
+    }
+
+    internal static TimeoutException Of(string what) => new($"'{what}' has not come to its end within {Limit.TotalSeconds:0} s.{Environment.NewLine}{State()}");
+
+    /// <summary>Who waits for what, who holds which lock, which request uses which map: for messages.</summary>
+    internal static string State()
+    {
+        Snapshot snapshot = DmaBufIoDiagnostics.Snapshot();
+        return string.Join(
+            Environment.NewLine,
+            [
+                .. snapshot.Waits.Select(static w => $"    thread {w.Thread} waits for {w.WaitsFor} since {w.Waited.TotalSeconds:0.0} s"),
+                .. snapshot.Locks.Where(static l => l.Holder is not null).Select(static l => $"    the reservation lock of {l.Buffer} is held by {l.Holder} since {l.HeldFor.TotalSeconds:0.0} s"),
+                .. snapshot.Fences.Select(static f => $"    fence {f.Fence} of {f.Buffer}, {f.Usage}, has not signalled since {f.Age.TotalSeconds:0.0} s"),
+                .. snapshot.Tokens.Where(static t => t.Users != 0).Select(static t => $"    token {t.Token} of {t.File} and {t.Buffer}: {t.Users} requests, {t.State}"),
+                .. snapshot.KilledMaps.Select(static m => $"    killed map {m.Generation} of {m.Token}: {m.Users} requests, kept by {m.KeptBy}"),
+            ]);
+    }
+}

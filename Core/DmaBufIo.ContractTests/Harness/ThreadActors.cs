@@ -1,0 +1,107 @@
+using System.Diagnostics;
+using System.Runtime.ExceptionServices;
+using DmaBufIo.Diagnostics;
+
+namespace DmaBufIo.ContractTests;
+
+/// <summary>Actors on real threads.</summary>
+internal sealed class ThreadActors : IActors
+{
+    private readonly List<Actor> _started = [];
+
+    public void Run(params ReadOnlySpan<(string Name, Action Body)> actors)
+    {
+        var running = new List<Actor>(actors.Length);
+        foreach ((string name, Action body) in actors)
+            running.Add(new Actor(name, body));
+        foreach (Actor actor in running)
+            actor.WaitForEnd();
+        foreach (Actor actor in running)
+            actor.Rethrow();
+    }
+
+    public IActor Start(string name, Action body)
+    {
+        var actor = new Actor(name, body);
+        _started.Add(actor);
+        return actor;
+    }
+
+    /// <summary>Waits for those that nobody has joined.</summary>
+    internal void JoinAll()
+    {
+        foreach (Actor actor in _started)
+            actor.Join();
+        _started.Clear();
+    }
+
+    private sealed class Actor : IActor
+    {
+        private readonly Thread _thread;
+        private readonly string _name;
+        private readonly ManualResetEventSlim _ended = new();
+        private Exception? _failure;
+
+        internal Actor(string name, Action body)
+        {
+            // Unique: a snapshot tells by the thread's name what this actor waits for.
+            _name = $"{name} {Guid.NewGuid():N}";
+            _thread = new Thread(() => Guard(body)) { Name = _name, IsBackground = true };
+            _thread.Start();
+        }
+
+        public bool HasEnded => _ended.IsSet;
+
+        public void Join()
+        {
+            WaitForEnd();
+            Rethrow();
+        }
+
+        public bool UntilBlocked()
+        {
+            long started = Stopwatch.GetTimestamp();
+            var spin = default(SpinWait);
+            while (!HasEnded)
+            {
+                if (DmaBufIoDiagnostics.Snapshot().Waits.Any(w => w.Thread == _name))
+                    return true;
+                if (Stopwatch.GetElapsedTime(started) > Hang.Limit)
+                    throw Hang.Of(_name);
+                spin.SpinOnce();
+            }
+
+            Rethrow();
+            return false;
+        }
+
+        internal void WaitForEnd()
+        {
+            if (!_ended.Wait(Hang.Limit))
+                throw Hang.Of(_name);
+        }
+
+        internal void Rethrow()
+        {
+            if (Interlocked.Exchange(ref _failure, null) is { } failure)
+                ExceptionDispatchInfo.Throw(failure);
+        }
+
+        private void Guard(Action body)
+        {
+            try
+            {
+                body();
+            }
+            catch (Exception e)
+            {
+                // Rethrown where the actor is joined.
+                _failure = e;
+            }
+            finally
+            {
+                _ended.Set();
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+using DmaBufIo.Dma;
+using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
+using DmaBufIo.Files;
+using DmaBufIo.Hosting;
+using DmaBufIo.Memory;
+using DmaBufIo.Rings;
+
+namespace DmaBufIo.ContractTests;
+
+/// <summary>
+/// A block device or a file on devices, opened by the host from an expression. The truth is read and written through a file of the operating system where the device keeps its data in one
+/// as it is, and else through requests on unregistered memory: other code of the driver than that of registered buffers.
+/// </summary>
+public class BlockDeviceTarget : ImporterTarget
+{
+    private readonly OpenedDevice _device;
+    private readonly string? _backingFile;
+    private IoFile? _truth;
+    private bool _disposed;
+
+    /// <summary>Opens the device.</summary>
+    /// <param name="world">The host.</param>
+    /// <param name="expression">The device, as people write it.</param>
+    /// <param name="backingFile">A file that holds the device's data at the same offsets; null when there is none.</param>
+    public BlockDeviceTarget(ContractWorld world, string expression, string? backingFile = null)
+    {
+        _device = world.Host.Open(expression);
+        _backingFile = backingFile;
+        File = _device.OpenFile();
+    }
+
+    /// <inheritdoc/>
+    public override IoFile File { get; }
+
+    /// <inheritdoc/>
+    public override void Give(long offset, ReadOnlySpan<byte> data)
+    {
+        if (_backingFile is null)
+        {
+            byte[] bytes = data.ToArray();
+            Transfer(offset, bytes.Length, memory => bytes.CopyTo(memory.Span(0, bytes.Length)), isWrite: true);
+            return;
+        }
+
+        using FileStream file = Open(FileAccess.Write);
+        file.Seek(offset, SeekOrigin.Begin);
+        file.Write(data);
+    }
+
+    /// <inheritdoc/>
+    public override byte[] Take(long offset, int length)
+    {
+        byte[] found = new byte[length];
+        if (_backingFile is null)
+        {
+            Transfer(offset, length, static _ => { }, isWrite: false, memory => memory.Span(0, length).CopyTo(found));
+            return found;
+        }
+
+        using FileStream file = Open(FileAccess.Read);
+        file.Seek(offset, SeekOrigin.Begin);
+        file.ReadExactly(found);
+        return found;
+    }
+
+    /// <inheritdoc/>
+    public override void Reset() => _device.Root.Reset();
+
+    /// <inheritdoc/>
+    public override void Remove() => _device.Dispose();
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        if (_disposed)
+            return;
+        _disposed = true;
+        _truth?.Put();
+        File.Put();
+        _device.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    private FileStream Open(FileAccess access) => new(_backingFile!, FileMode.Open, access, FileShare.ReadWrite);
+
+    private void Transfer(long offset, int length, Action<MemoryRegion> before, bool isWrite, Action<MemoryRegion>? after = null)
+    {
+        _truth ??= _device.OpenFile();
+        using var memory = MemoryRegion.Allocate("truth", length);
+        before(memory);
+        using (var ring = new Ring(new RingOptions { Name = "truth", Entries = 2, BufferSlots = 1 }))
+        {
+            ring.RegisterBuffer(0, new BufferRegistration { Memory = memory, File = _truth, Mapping = BufferMapping.PerRequest });
+            _ = isWrite ? ring.TryWriteFixed(_truth, 0, 0, length, offset, 0) : ring.TryReadFixed(_truth, 0, 0, length, offset, 0);
+            ring.Submit();
+            var completions = new RingCompletion[1];
+            if (!Hang.Until(() => ring.Reap(completions) == 1))
+                throw Hang.Of("a request on unregistered memory");
+            if (completions[0].Status != Errno.Ok || completions[0].Bytes != length)
+                throw new BrokenRuleException("B1", $"a {(isWrite ? "write" : "read")} of {length} bytes at {offset} on unregistered memory ended with {completions[0].Status} and {completions[0].Bytes} bytes.", "the same fact again");
+            ring.RemoveBuffer(0).WaitReleased();
+        }
+
+        after?.Invoke(memory);
+    }
+}
