@@ -44,8 +44,8 @@ public sealed class RingGroup
 
     /// <summary>
     /// Waits until no ring has requests in flight that will end by themselves. Reaps the rings that nobody else does (T14), without handing completions out: those stay
-    /// for the ring's owner. Where nobody does, requests that were sent back for want of room are not waited for, because only the owner issues them again; nor is anything
-    /// that is prepared and not submitted. May sleep; not while holding a reservation lock or a map reference (T15).
+    /// for the ring's owner. Where the owner never comes by, requests that were sent back for want of room are not waited for, because only the owner issues them again; nor is
+    /// anything that is prepared and not submitted. May sleep; not while holding a reservation lock or a map reference (T15).
     /// </summary>
     /// <param name="cancellationToken">Ends the wait.</param>
     /// <returns><c>Ok</c>, or <c>EINTR</c> when cancelled.</returns>
@@ -53,12 +53,17 @@ public sealed class RingGroup
     {
         var nobody = new WaitQueue();
         var wait = new PollingWait(new WaitReason("rings that come to rest", () => $"{InFlight} requests in flight"));
-        var seen = new Dictionary<Ring, long>(ReferenceEqualityComparer.Instance);
+        var seen = new Dictionary<Ring, RingRest>(ReferenceEqualityComparer.Instance);
         while (true)
         {
             bool isIdle = true;
             foreach (Ring ring in Rings)
-                isIdle &= ring.LookForRest(seen);
+            {
+                if (!seen.TryGetValue(ring, out RingRest? rest))
+                    seen.Add(ring, rest = new RingRest(ring.Context.Reaps));
+                isIdle &= ring.LookForRest(rest);
+            }
+
             Errno status = wait.Pause(nobody, () => isIdle, cancellationToken);
             if (status != Errno.EAGAIN)
                 return status;
