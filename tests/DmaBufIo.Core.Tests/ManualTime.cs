@@ -40,7 +40,7 @@ internal sealed class ManualTime : TimeProvider
             lock (_lock)
             {
                 due = _armed.Where(t => t.Due <= end).MinBy(static t => t.Due);
-                Volatile.Write(ref _now, due is null ? end : Math.Max(_now, due.Due));
+                Volatile.Write(ref _now, Math.Max(_now, due?.Due ?? end));
                 if (due is not null)
                     _armed.Remove(due);
             }
