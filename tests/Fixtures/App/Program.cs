@@ -1,3 +1,4 @@
+using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Fixtures.App;
@@ -51,9 +52,11 @@ namespace DmaBufIo.Fixtures.App
                 await Task.Yield();
             if (ending.Finishes)
             {
-                // In the middle of the host's stop: while it waits for the requests.
+                // In the middle of the host's stop: when it waits for the requests.
                 lifetime.ApplicationStopping.Register(static () => new Thread(static () =>
                 {
+                    while (!DmaBufIoDiagnostics.Snapshot().Waits.Any(static w => w.WaitsFor.StartsWith("rings that come to rest", StringComparison.Ordinal)))
+                        Thread.Yield();
                     PuppetDisk.Last!.Hold = false;
                     PuppetDisk.Last!.Finish();
                 }).Start());
