@@ -31,6 +31,7 @@ public sealed class DmaBufIoHost : IDisposable
     private readonly List<OpenedDevice> _devices = [];
     private readonly List<ExportedBuffer> _buffers = [];
     private readonly WaitQueue _closed = new();
+    private readonly CancellationTokenSource _ending = new();
     private readonly DeviceTree _tree;
     private PluginWatcher? _watcher;
     private IDmaFabric? _fabric;
@@ -49,7 +50,7 @@ public sealed class DmaBufIoHost : IDisposable
         builder.RegisterInstance(configuration).As<IConfiguration>().ExternallyOwned();
         builder.Register(_ => _fabric ?? throw NoFabric()).As<IDmaFabric>().ExternallyOwned();
         IContainer root = _owned.Push(builder.Build());
-        Plugins = new PluginManager(new PluginActivator(root, options, configuration), () => Devices, () => Buffers, _logger);
+        Plugins = new PluginManager(new PluginActivator(root, options, configuration), () => Devices, () => Buffers, _ending.Token, _logger);
         _tree = new DeviceTree(Plugins, _logger);
     }
 
@@ -323,7 +324,9 @@ public sealed class DmaBufIoHost : IDisposable
             }
         }
 
+        _ending.Cancel(); // a drain that waits would keep the host
         using var all = new OwnedStack();
+        all.Push(_ending);
         all.Push(new Ending(() => _logger.Stopped()));
         all.Push(new Ending(EndPlugins));
         all.Push(new Ending(CloseAll));

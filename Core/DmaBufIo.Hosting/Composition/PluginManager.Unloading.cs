@@ -9,7 +9,6 @@ namespace DmaBufIo.Hosting;
 /// </content>
 public sealed partial class PluginManager
 {
-    private readonly CancellationTokenSource _ending = new();
     private bool _telling;
 
     /// <summary>
@@ -126,7 +125,6 @@ public sealed partial class PluginManager
     /// <summary>Unloads everything, the newest first, whatever is alive: the host is going.</summary>
     internal void UnloadAll()
     {
-        _ending.Cancel(); // a drain that waits would keep the host
         lock (_loading)
         {
             using var owned = new OwnedStack();
@@ -200,7 +198,7 @@ public sealed partial class PluginManager
         _logger.PluginDraining(plugin.Status.Name, uses, buffers);
         Tell(new PluginChangedEventArgs(PluginChange.Draining, plugin.Status));
         var drain = new PluginDrain(plugin, _devices, _buffers, _logger);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(limit, _ending.Token);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(limit, _ending);
         if (drain.Run(() => TryForget(plugin), either.Token))
             return drain;
 

@@ -11,6 +11,7 @@ public sealed partial class PluginManager
     private readonly PluginActivator _activator;
     private readonly Func<IReadOnlyList<OpenedDevice>> _devices;
     private readonly Func<IReadOnlyList<ExportedBuffer>> _buffers;
+    private readonly CancellationToken _ending;
     private readonly ILogger _logger;
     private readonly Lock _loading = new();
     private readonly Lock _lock = new();
@@ -18,11 +19,16 @@ public sealed partial class PluginManager
     private readonly List<PluginStatus> _statuses = [];
 
     internal PluginManager(
-        PluginActivator activator, Func<IReadOnlyList<OpenedDevice>> devices, Func<IReadOnlyList<ExportedBuffer>> buffers, ILogger logger)
+        PluginActivator activator,
+        Func<IReadOnlyList<OpenedDevice>> devices,
+        Func<IReadOnlyList<ExportedBuffer>> buffers,
+        CancellationToken ending,
+        ILogger logger)
     {
         _activator = activator;
         _devices = devices;
         _buffers = buffers;
+        _ending = ending;
         _logger = logger;
     }
 

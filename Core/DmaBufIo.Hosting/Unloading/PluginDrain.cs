@@ -56,6 +56,7 @@ internal sealed class PluginDrain(
     /// <summary>What is left, for people: names of devices, of buffers, and of the tokens and files that hold them.</summary>
     /// <param name="uses">Uses of the plugin that have not ended.</param>
     /// <param name="living">Its buffers, with the references that are left.</param>
+    /// <param name="closing">The devices that are open.</param>
     internal static string Describe(int uses, IReadOnlyList<(string Name, int References)> living, IEnumerable<string> closing)
     {
         Snapshot snapshot = DmaBufIoDiagnostics.Snapshot();
