@@ -27,7 +27,7 @@ public sealed class HotReloadTests : IDisposable
     public void A_plugin_that_comes_is_loaded_one_that_changes_is_reloaded_and_one_that_goes_is_unloaded()
     {
         using DmaBufIoHost host = Start();
-        Assert.Empty(host.Plugins.DeviceWords);
+        Assert.Empty(Own(host));
 
         string folder = _yard.Add(PluginYard.Good);
         Follow();
