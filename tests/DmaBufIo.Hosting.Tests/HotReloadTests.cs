@@ -109,6 +109,46 @@ public sealed class HotReloadTests : IDisposable
         host.Open("pair(fake:a,fake:b)").Dispose();
     }
 
+    [Theory]
+    [InlineData(UnloadPolicy.Refuse)]
+    [InlineData(UnloadPolicy.Drain)]
+    public void T11_a_reload_with_open_tokens_and_requests_in_flight_refuses_or_drains_as_the_policy_says(UnloadPolicy policy)
+    {
+        _yard.Add(PluginYard.Held);
+        using DmaBufIoHost host = Start(policy);
+        OpenedDevice device = host.Open("held:a");
+        using ExportedBuffer buffer = host.CreateBuffer("moving", "b0", 1 << 20);
+        var file = new BlockDeviceFile(device.BlockDevice);
+        using (var ring = new Ring(host.RingOptions with { Entries = 8 }))
+        {
+            ring.RegisterBuffer(0, new BufferRegistration { Buffer = buffer.Buffer, File = file });
+            _yard.Puppets["a"].Hold = true;
+            for (ulong i = 0; i < 4; i++)
+                Assert.True(ring.TryReadFixed(file, 0, 0, 4096, 0, i));
+            ring.Submit(TestContext.Current.CancellationToken);
+            SetVersion(7, PluginYard.Held);
+            Follow();
+
+            bool drains = policy == UnloadPolicy.Drain;
+            Assert.Equal((drains ? PluginChange.Reloaded : PluginChange.Kept, new Version(drains ? 7 : 0, drains ? 0 : 1, 0, 0)), Last());
+            Assert.Equal(drains ? 0 : 1, device.BlockDevices.Count);
+            Assert.Equal(drains ? 0 : 4, _yard.Puppets["a"].Held);
+            _yard.Puppets["a"].Hold = false;
+            _yard.Puppets["a"].Finish();
+            var completions = new RingCompletion[8];
+            Assert.Equal(4, ring.Reap(completions, 4, TestContext.Current.CancellationToken));
+            Assert.All(completions.Take(4), c => Assert.Equal(drains ? Errno.ECANCELED : Errno.Ok, c.Status));
+            Assert.True(ring.TryReadFixed(file, 0, 0, 4096, 0, 9));
+            ring.Submit(TestContext.Current.CancellationToken);
+            Assert.Equal(1, ring.Reap(completions, 1, TestContext.Current.CancellationToken));
+            Assert.Equal(drains ? Errno.ENODEV : Errno.Ok, completions[0].Status);
+        }
+
+        file.Put();
+        device.Dispose();
+        host.Open("held:a").Dispose();
+    }
+
     [Fact]
     public void A_drain_that_does_not_end_in_its_time_keeps_the_plugin_and_is_tried_again()
     {
@@ -330,10 +370,10 @@ public sealed class HotReloadTests : IDisposable
         _time.Advance(new HotReloadOptions().ReloadDelay);
     }
 
-    private void SetVersion(int version)
+    private void SetVersion(int version, string plugin = PluginYard.Good)
     {
-        string source = Path.Combine(PluginYard.FixtureFolder(PluginYard.Good), PluginYard.Good + ".dll");
-        PluginYard.Rewrite(source, _yard.GoodAssembly, a => a.Name.Version = new Version(version, 0, 0, 0));
+        string source = Path.Combine(PluginYard.FixtureFolder(plugin), plugin + ".dll");
+        PluginYard.Rewrite(source, Path.Combine(_yard.Folder, plugin, plugin + ".dll"), a => a.Name.Version = new Version(version, 0, 0, 0));
     }
 
     private DmaBufIoHost Start(UnloadPolicy policy = UnloadPolicy.Refuse)
