@@ -12,14 +12,16 @@ internal static class Hang
 
     /// <summary>Waits for a condition that other threads bring about.</summary>
     /// <param name="condition">Free of side effects.</param>
+    /// <param name="limit">When to give up; null for <see cref="Limit"/>.</param>
     /// <returns>False when it did not come within the limit.</returns>
-    internal static bool Until(Func<bool> condition)
+    internal static bool Until(Func<bool> condition, TimeSpan? limit = null)
     {
+        limit ??= Limit;
         long started = Stopwatch.GetTimestamp();
         var spin = default(SpinWait);
         while (!condition())
         {
-            if (Stopwatch.GetElapsedTime(started) > Limit)
+            if (Stopwatch.GetElapsedTime(started) > limit)
                 return condition();
             spin.SpinOnce();
         }

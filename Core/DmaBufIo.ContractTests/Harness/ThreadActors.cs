@@ -37,6 +37,8 @@ internal sealed class ThreadActors : IActors
 
     private sealed class Actor : IActor
     {
+        // A wait that is going to end by itself does so sooner: threads wait for a moment all the time.
+        private static readonly TimeSpan s_stays = TimeSpan.FromMilliseconds(20);
         private readonly Thread _thread;
         private readonly string _name;
         private readonly ManualResetEventSlim _ended = new();
@@ -64,7 +66,7 @@ internal sealed class ThreadActors : IActors
             var spin = default(SpinWait);
             while (!HasEnded)
             {
-                if (DmaBufIoDiagnostics.Snapshot().Waits.Any(w => w.Thread == _name))
+                if (DmaBufIoDiagnostics.Snapshot().Waits.Any(w => w.Thread == _name && w.Waited >= s_stays))
                     return true;
                 if (Stopwatch.GetElapsedTime(started) > Hang.Limit)
                     throw Hang.Of(_name);
