@@ -63,7 +63,7 @@ internal static class ImporterMutants
         Make("N7", "does not sync for the device", "does not synchronise for the device before a write", nameof(Contracts.N7_a_device_that_is_not_coherent_has_the_requests_range_synchronised)),
         Make("N7", "syncs everything", "synchronises the whole buffer for every request", nameof(Contracts.N7_a_device_that_is_not_coherent_has_the_requests_range_synchronised)),
         Make("N8", "a reset loses the requests", "forgets the requests in flight in a reset", nameof(Contracts.T11_a_reset_under_load_comes_to_its_end)),
-        Make("N8", "a removal ends only what was begun", "ends only the requests that the device has done in a removal", nameof(Contracts.T11_a_device_that_was_removed_under_load_answers_ENODEV)),
+        Make("N8", "a reset ends only what was done", "ends only those requests in a reset that the device has done", nameof(Contracts.T11_a_reset_under_load_comes_to_its_end)),
         Make("N9", "rounds pieces down", "rounds pieces down to its own pages of 8 KiB", nameof(Contracts.N9_a_buffer_of_odd_pieces_is_transferred_right_or_refused)),
         Make("N9", "only the first 256 pieces", "has room for 256 pieces and leaves the others out", nameof(Contracts.N9_a_buffer_of_single_pages_is_transferred_right_or_refused)),
         Make("R7", "offsets of thirty bits", "keeps offsets in 30 bits", nameof(Contracts.R7_a_buffer_of_more_than_1_GiB_works_everywhere)),

@@ -61,7 +61,7 @@ internal sealed class CardBinding : IPciBinding
             if (_fault.Is("a reset loses the requests"))
                 VisitAll(static queue => queue.Forget());
             else
-                VisitAll(static queue => queue.Cancel(Errno.ECANCELED));
+                VisitAll(queue => queue.Cancel(Errno.ECANCELED, doneOnly: _fault.Is("a reset ends only what was done")));
             if (!_fault.Is("a reset keeps the maps"))
                 _disk.Device.KillMaps();
             ReapAll();
@@ -95,7 +95,7 @@ internal sealed class CardBinding : IPciBinding
             _card.Stop();
             VisitAll(queue =>
             {
-                queue.Cancel(Errno.ENODEV, begunOnly: _fault.Is("a removal ends only what was begun"));
+                queue.Cancel(Errno.ENODEV);
                 queue.IsFrozen = !isTold;
             });
             _disk.Device.KillMaps();

@@ -83,9 +83,9 @@ internal sealed class CardQueue(Disk disk, CardBinding binding, IoContext contex
     public override void Dispose() => binding.Close(this);
 
     /// <summary>Ends every command, once: what was done as it was done. The engine stands still; called from a visit.</summary>
-    internal void Cancel(Errno status, bool begunOnly = false)
+    internal void Cancel(Errno status, bool doneOnly = false)
     {
-        while (_ended < _taken && !(begunOnly && _ended >= Commands.Done))
+        while (_ended < _taken && !(doneOnly && _ended >= Commands.Done))
             End(_ended < Commands.Done ? Commands[_ended].Status : status);
         Forget();
     }
