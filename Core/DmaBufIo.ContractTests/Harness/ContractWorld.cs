@@ -27,6 +27,7 @@ public sealed class ContractWorld : IDisposable
     internal ContractWorld(IPluginFixture fixture, string repeat, ModelIommuOptions? iommu = null, bool isMetered = false)
     {
         _repeat = repeat;
+        Hang.Limit = fixture.Patience ?? Hang.Usual;
         Iommu = new ModelIommu(iommu ?? new ModelIommuOptions { InvalidationThread = false });
         Fabric = new PuppetFabric(Iommu);
         DmaBufIoDiagnostics.DriverFaulted += OnDriverFault;
@@ -191,9 +192,7 @@ public sealed class ContractWorld : IDisposable
     internal void CloseAndCheck()
     {
         _threads.JoinAll();
-        Fabric.OnDma = null;
-        Fabric.AfterDma = null;
-        Fabric.OnMap = null;
+        CutStrings();
         foreach (PuppetExporter buffer in _buffers)
             Eventually(() => buffer.Buffer.References == 1, "T10", $"{buffer.Buffer.References - 1} references on the buffer {buffer.Buffer.Name} are held although every registration was removed and every file was closed.");
         foreach (PuppetExporter buffer in _buffers)
@@ -215,9 +214,7 @@ public sealed class ContractWorld : IDisposable
     public void Dispose()
     {
         DmaBufIoDiagnostics.DriverFaulted -= OnDriverFault;
-        Fabric.OnDma = null;
-        Fabric.AfterDma = null;
-        Fabric.OnMap = null;
+        CutStrings();
         try
         {
             Host.Dispose();
@@ -234,6 +231,15 @@ public sealed class ContractWorld : IDisposable
 
     private static IConfiguration Configuration(IPluginFixture fixture) =>
         new ConfigurationBuilder().AddInMemoryCollection(fixture.Settings.Select(static s => new KeyValuePair<string, string?>($"{DmaBufIoOptions.SectionName}:Plugins:{s.Key}", s.Value))).Build();
+
+    private void CutStrings()
+    {
+        Fabric.OnDma = null;
+        Fabric.AfterDma = null;
+        Fabric.OnMap = null;
+        Fabric.OnUnmap = null;
+        Fabric.OnSync = null;
+    }
 
     private static bool IsIn(string folder, PluginConfig config) => Path.GetDirectoryName(config.MainAssemblyPath) == Path.GetFullPath(folder).TrimEnd(Path.DirectorySeparatorChar);
 

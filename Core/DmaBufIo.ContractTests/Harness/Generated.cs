@@ -22,7 +22,7 @@ internal static class Generated
     /// <param name="canGoOn">False when what was run last has left a state from which nothing can be run: nothing shorter is looked for.</param>
     internal static void Run<T>(ContractWorld world, Gen<T> steps, int count, int length, Action<T[]> run, Func<bool> canGoOn)
     {
-        ulong seed = ulong.TryParse(Environment.GetEnvironmentVariable(Variable), NumberStyles.None, CultureInfo.InvariantCulture, out ulong given) ? given : (ulong)Random.Shared.NextInt64();
+        ulong seed = ulong.TryParse(Environment.GetEnvironmentVariable(Variable), NumberStyles.None, CultureInfo.InvariantCulture, out ulong given) ? given : (ulong)System.Random.Shared.NextInt64();
         TestContext.Current.TestOutputHelper?.WriteLine($"{Variable}={seed}");
         (T[] Steps, BrokenRuleException Found)? last = null;
         bool isOver = false;
@@ -46,7 +46,7 @@ internal static class Generated
         Config config = Config.QuickThrowOnFailure.WithMaxTest(count).WithEndSize(length).WithQuietOnSuccess(true).WithReplay(FSharpOption<Replay>.Some(new Replay(new Rnd(seed), FSharpOption<int>.None)));
         try
         {
-            Check.One(config, Prop.ForAll(steps.ArrayOf().ToArbitrary(Shorter), RunOne));
+            Check.One(config, Prop.ForAll(steps.ArrayOf().ToArbitrary(static s => Shorter(s)), new Action<T[]>(RunOne)));
         }
         catch (Exception e) when (last is not null)
         {

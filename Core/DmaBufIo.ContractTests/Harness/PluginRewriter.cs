@@ -48,7 +48,7 @@ internal static class PluginRewriter
         return rewritten.ToArray();
     }
 
-    private static MethodReference Import(ModuleDefinition module, string counter) => module.ImportReference(typeof(PluginMeter).GetMethod(counter, Type.EmptyTypes));
+    private static MethodReference Import(ModuleDefinition module, string counter) => module.ImportReference(typeof(PluginMeter).GetMethod(counter, Type.EmptyTypes)!);
 
     private static void Rewrite(MethodBody body, in Counters counters)
     {

@@ -23,16 +23,19 @@ internal sealed class ThreadActors : IActors
     public IActor Start(string name, Action body)
     {
         var actor = new Actor(name, body);
-        _started.Add(actor);
+        lock (_started)
+            _started.Add(actor);
         return actor;
     }
 
     /// <summary>Waits for those that nobody has joined.</summary>
     internal void JoinAll()
     {
-        foreach (Actor actor in _started)
+        Actor[] started;
+        lock (_started)
+            started = [.. _started];
+        foreach (Actor actor in started)
             actor.Join();
-        _started.Clear();
     }
 
     private sealed class Actor : IActor

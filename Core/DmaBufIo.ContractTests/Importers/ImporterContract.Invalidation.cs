@@ -1,4 +1,3 @@
-using DmaBufIo.Errors;
 using DmaBufIo.Rings;
 
 namespace DmaBufIo.ContractTests;

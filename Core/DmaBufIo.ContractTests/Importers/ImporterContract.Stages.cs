@@ -1,5 +1,3 @@
-using DmaBufIo.Errors;
-using DmaBufIo.Models.Puppets;
 using DmaBufIo.Rings;
 
 namespace DmaBufIo.ContractTests;

@@ -11,6 +11,7 @@ internal sealed class ImporterStage : IDisposable
 {
     private readonly StageSetup _setup;
     private readonly List<Ring> _rings = [];
+    private readonly Lock _closing = new();
     private bool _closed;
 
     internal ImporterStage(ContractWorld world, IImporterFixture fixture, StageSetup setup)
@@ -144,12 +145,16 @@ internal sealed class ImporterStage : IDisposable
     /// <summary>Closes the ring, then the target: what is left then is a leak.</summary>
     public void Dispose()
     {
-        if (_closed)
-            return;
-        _closed = true;
-        foreach (Ring ring in _rings)
-            ring.Dispose();
-        Target.Dispose();
+        // Who comes second waits for the first: what is closed may hang, and nothing under it may be taken away then.
+        lock (_closing)
+        {
+            if (_closed)
+                return;
+            foreach (Ring ring in _rings)
+                ring.Dispose();
+            Target.Dispose();
+            _closed = true;
+        }
     }
 
     internal static string Difference(byte[] expected, byte[] found)

@@ -11,6 +11,9 @@ internal sealed class FaultyImporterFixture(string? fault) : IImporterFixture
 
     public ImporterCapabilities Capabilities => ImporterCapabilities.Storage & ~ImporterCapabilities.Interrupts;
 
+    // One that hangs does so at once; without a fault there is as much time as for others.
+    public TimeSpan? Patience => fault is null ? null : TimeSpan.FromSeconds(2);
+
     public ImporterTarget Open(ContractWorld world) => new BlockDeviceTarget(world, "card:4M");
 }
 
