@@ -46,7 +46,7 @@ internal static class Generated
         Config config = Config.QuickThrowOnFailure.WithMaxTest(count).WithEndSize(length).WithQuietOnSuccess(true).WithReplay(FSharpOption<Replay>.Some(new Replay(new Rnd(seed), FSharpOption<int>.None)));
         try
         {
-            Check.One(config, Prop.ForAll(steps.ArrayOf().ToArbitrary(static s => Shorter(s)), new Action<T[]>(RunOne)));
+            Check.One(config, Prop.ForAll(Arb.ToArbitrary(steps.ArrayOf(), Shorter), new Action<T[]>(RunOne)));
         }
         catch (Exception e) when (last is not null)
         {

@@ -51,7 +51,7 @@ public abstract partial class ImporterContract
             int length = stage.Blocks(4096);
             long size = stage.Buffer.Buffer.Size;
             stage.CheckRead(0, 0, Bytes(1, length));
-            foreach (bool isWrite in new[] { false, true })
+            foreach (bool isWrite in s_both)
             {
                 long start = LeastSteps(stage, isWrite, 0, length);
                 long end = LeastSteps(stage, isWrite, size - length, length);

@@ -78,9 +78,9 @@ public abstract partial class ImporterContract
                 Do(step);
             Finish();
             byte[] device = _stage.Target.Take(0, _device.Length);
-            _stage.World.Check(device.AsSpan().SequenceEqual(_device), "R4", $"the device {ImporterStage.Difference(_device, device)}.");
+            _stage.CheckEqual(_device, device, "R4", "the device");
             byte[] buffer = _stage.Contents()[.._buffer.Length];
-            _stage.World.Check(buffer.AsSpan().SequenceEqual(_buffer), "R4", $"the buffer {ImporterStage.Difference(_buffer, buffer)}.");
+            _stage.CheckEqual(_buffer, buffer, "R4", "the buffer");
         }
 
         private void Do(in Step step)

@@ -153,7 +153,8 @@ public abstract partial class ImporterContract
             use(Slot, round);
             Released(stage, stage.Ring.RemoveBuffer(Slot));
             int left = stage.World.Fabric.Mappings.Count - mappings;
-            stage.World.Check(left == 0 && stage.Buffer.LiveTables == tables, "T10", $"{left} mappings are left after a registration was released, for example of '{stage.World.Fabric.Mappings[^1].Purpose}'.");
+            if (left != 0 || stage.Buffer.LiveTables != tables)
+                throw stage.World.Broken("T10", $"{left} mappings are left after a registration was released, for example of '{stage.World.Fabric.Mappings[^1].Purpose}'.");
         }
     }
 

@@ -56,7 +56,7 @@ public abstract partial class ImporterContract
                 foreach (RingCompletion ended in stage.ReapEach(count, "N9"))
                     stage.Ended(ended, length, "N9", "a write from a buffer of many pieces");
                 byte[] found = stage.Target.Take(0, data.Length);
-                stage.World.Check(found.AsSpan().SequenceEqual(data), "N9", $"writes from a buffer of many pieces {ImporterStage.Difference(data, found)}.");
+                stage.CheckEqual(data, found, "N9", $"writes from a buffer of many pieces");
             }
         },
         situation: $"a buffer of {pieces.Length} pieces");
@@ -88,7 +88,7 @@ public abstract partial class ImporterContract
     {
         byte[] found = new byte[count * length];
         stage.Buffer.Read(shift, found);
-        stage.World.Check(found.AsSpan().SequenceEqual(data), "N9", $"reads into a buffer of many pieces {ImporterStage.Difference(data, found)}.");
+        stage.CheckEqual(data, found, "N9", $"reads into a buffer of many pieces");
     }
 
     private void OnLarge(long[] pieces) => InWorld(world =>
@@ -107,12 +107,12 @@ public abstract partial class ImporterContract
             stage.Ended(stage.Run("R7")[0], length, "R7", $"a read into the buffer at {offsets[i]}");
             byte[] found = new byte[length];
             stage.Buffer.Read(offsets[i], found);
-            world.Check(found.AsSpan().SequenceEqual(data), "R7", $"a read into the buffer at {offsets[i]} {ImporterStage.Difference(data, found)}.");
+            stage.CheckEqual(data, found, "R7", $"a read into the buffer at {offsets[i]}");
             stage.Buffer.Write(offsets[i], data = Bytes(i + 10, length));
             stage.Write(0, offsets[i], length);
             stage.Ended(stage.Run("R7")[0], length, "R7", $"a write from the buffer at {offsets[i]}");
             found = stage.Target.Take(0, length);
-            world.Check(found.AsSpan().SequenceEqual(data), "R7", $"a write from the buffer at {offsets[i]} {ImporterStage.Difference(data, found)}.");
+            stage.CheckEqual(data, found, "R7", $"a write from the buffer at {offsets[i]}");
         }
 
         // Beyond 1 GiB nothing may have landed at the same place modulo 1 GiB.

@@ -126,7 +126,7 @@ public abstract partial class ImporterContract
     });
 
     /// <summary>Requests are in flight and the device is in the middle of one, when something comes that ends them.</summary>
-    private void EndUnderLoad(ImporterStage stage, Action end, string what)
+    private static void EndUnderLoad(ImporterStage stage, Action end, string what)
     {
         const int Requests = 16;
         int length = stage.Blocks(4096);
@@ -167,6 +167,6 @@ public abstract partial class ImporterContract
     {
         byte[] found = new byte[length];
         stage.Buffer.Read(offset, found);
-        stage.World.Check(found.AsSpan().SequenceEqual(data.AsSpan(offset, length)), rule, $"{what} {ImporterStage.Difference(data[offset..(offset + length)], found)}.");
+        stage.CheckEqual(data[offset..(offset + length)], found, rule, what);
     }
 }

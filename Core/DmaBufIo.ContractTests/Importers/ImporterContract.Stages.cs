@@ -168,7 +168,7 @@ public abstract partial class ImporterContract
         }
     });
 
-    private void MoveUnderHold(ImporterStage stage, int requests, int ended)
+    private static void MoveUnderHold(ImporterStage stage, int requests, int ended)
     {
         using var hold = new DmaHold(stage.World.Fabric, stage.Buffer.Buffer.Name, skip: ended);
         int length = stage.Blocks(4096);
@@ -205,6 +205,6 @@ public abstract partial class ImporterContract
     {
         byte[] found = new byte[data.Length];
         stage.Buffer.Read(0, found);
-        stage.World.Check(found.AsSpan().SequenceEqual(data), rule, $"after {what} the buffer in its new place {ImporterStage.Difference(data, found)}.");
+        stage.CheckEqual(data, found, rule, $"after {what} the buffer in its new place");
     }
 }

@@ -101,7 +101,7 @@ public abstract partial class ImporterContract
                 Transfer(isWrite: false, round);
                 byte[] found = new byte[Size];
                 UnderLock(() => _stage.Buffer.Read(Destination, found));
-                _stage.World.Check(found.AsSpan().SequenceEqual(_written), "R4", $"in round {round} of owner {_number} what was written and read again {ImporterStage.Difference(_written, found)}.");
+                _stage.CheckEqual(_written, found, "R4", $"in round {round} of owner {_number} what was written and read again");
             }
         }
 
@@ -109,7 +109,7 @@ public abstract partial class ImporterContract
         internal void CheckTruth()
         {
             byte[] found = _stage.Target.Take(Place, Size);
-            _stage.World.Check(found.AsSpan().SequenceEqual(_written), "R4", $"what owner {_number} wrote last {ImporterStage.Difference(_written, found)}.");
+            _stage.CheckEqual(_written, found, "R4", $"what owner {_number} wrote last");
         }
 
         private void Transfer(bool isWrite, int round)

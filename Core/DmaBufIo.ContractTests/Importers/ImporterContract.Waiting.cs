@@ -74,7 +74,7 @@ public abstract partial class ImporterContract
             foreach (RingCompletion ended in stage.ReapEach(Requests, "T16"))
                 stage.Ended(ended, length, "T16", $"a {(isWrite ? "write" : "read")} of {Ranges} ranges while the queue was full");
             byte[] found = isWrite ? stage.Target.Take(0, data.Length) : Scattered(stage.Contents()[..data.Length], length, block, isForward: false);
-            stage.World.Check(found.AsSpan().SequenceEqual(data), "T16", $"after {(isWrite ? "writes" : "reads")} through a full queue the data {ImporterStage.Difference(data, found)}.");
+            stage.CheckEqual(data, found, "T16", $"after {(isWrite ? "writes" : "reads")} through a full queue the data");
         }
     },
     2 << 20);
@@ -123,11 +123,11 @@ public abstract partial class ImporterContract
             stage.World.Check(stage.Ring.TryWriteFixedVector(stage.Target.File, 0, ranges, 0, 1), "R4", "the ring is full although nothing is in flight.");
             stage.Ended(stage.Run("I6")[0], length, "I6", "a write of four ranges");
             byte[] found = stage.Target.Take(0, length);
-            stage.World.Check(found.AsSpan().SequenceEqual(data), "I6", $"a write of four ranges {ImporterStage.Difference(data, found)}.");
+            stage.CheckEqual(data, found, "I6", "a write of four ranges");
         },
         8192, 4096, 65536, 4096);
 
-    private void Rounds(ImporterStage stage, int length)
+    private static void Rounds(ImporterStage stage, int length)
     {
         const int Requests = 16;
         for (int round = 0; round < 16; round++)

@@ -10,6 +10,8 @@ namespace DmaBufIo.ContractTests;
 /// <param name="fixture">Opens the device.</param>
 public abstract partial class ImporterContract(IImporterFixture fixture) : Contract(fixture)
 {
+    private static readonly bool[] s_both = [true, false];
+
     private protected IImporterFixture Fixture { get; } = fixture;
 
     private bool Can(ImporterCapabilities capability) => (Fixture.Capabilities & capability) == capability;
@@ -53,7 +55,7 @@ public abstract partial class ImporterContract(IImporterFixture fixture) : Contr
         InBothDesigns(stage =>
         {
             string design = stage.World.Situation;
-            foreach (bool elsewhere in new[] { true, false })
+            foreach (bool elsewhere in s_both)
             {
                 stage.World.Situation = $"{design}, moved by {(elsewhere ? "another thread" : "the ring's own thread")}";
                 fact(stage, elsewhere);

@@ -160,7 +160,7 @@ internal sealed class ImporterStage : IDisposable
         }
     }
 
-    internal static string Difference(byte[] expected, byte[] found)
+    private static string Difference(byte[] expected, byte[] found)
     {
         int first = expected.AsSpan().CommonPrefixLength(found);
         int wrong = expected.Zip(found).Count(static p => p.First != p.Second);
