@@ -46,6 +46,12 @@ public abstract partial class ImporterContract
     {
         SkipUnless(ImporterCapabilities.Remove | ImporterCapabilities.Addressable | ImporterCapabilities.MovesData);
         EndUnderLoad(stage, stage.Target.Remove, "a removal");
+        int asked = 0;
+        stage.World.Fabric.OnMap = mapping =>
+        {
+            if (mapping.Purpose == "contract")
+                Interlocked.Increment(ref asked);
+        };
         int length = stage.Blocks(4096);
         stage.Read(0, 0, length);
         stage.Write(0, 0, length, 2);
@@ -61,6 +67,7 @@ public abstract partial class ImporterContract
             refused = e.Errno;
         }
 
+        stage.World.Check(asked == 0, "T11", "the buffer was to be mapped for a device that was removed: it is not marked as such.");
         stage.World.Check(refused == Errno.ENODEV, "T11", $"the registration of a buffer with a device that was removed was answered {refused}.");
         stage.World.Check(stage.Buffer.LiveTables == 0, "T11", $"{stage.Buffer.LiveTables} mappings of the buffer stay after the removal has returned.");
     });

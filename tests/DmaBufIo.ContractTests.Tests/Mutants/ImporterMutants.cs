@@ -48,7 +48,7 @@ internal static class ImporterMutants
         Make("T12", "forgets the table when its list cannot be mapped", "leaves the buffer mapped when the rest of the map fails", nameof(Contracts.T12_a_map_that_fails_half_way_is_undone)),
         Make("T12", "forgets its list when the buffer cannot be mapped", "makes its list first and leaves it when the buffer cannot be mapped", nameof(Contracts.T12_a_buffer_that_cannot_be_mapped_now_fails_the_request_and_not_the_next)),
         Make("T14", "polls for its opener only", "lets only the thread that opened the queue poll it", nameof(Contracts.T14_somebody_elses_move_ends_though_nobody_reaps)),
-        Make("T14", "looks when it is rung only", "looks for completions when the next request is rung in", nameof(Contracts.T14_somebody_elses_move_ends_though_nobody_reaps)),
+        Make("T14", "polls for an active owner only", "polls only while the ring's own thread is inside a batch", nameof(Contracts.T14_somebody_elses_move_ends_though_nobody_reaps)),
         Make("T15", "spins for the lock", "waits in Submit until the reservation lock is free", nameof(Contracts.T15_requests_on_a_live_map_need_no_reservation_lock)),
         Make("T15", "the engine takes the lock", "takes the reservation lock on the device's thread while it moves data", nameof(Contracts.T15_requests_on_a_live_map_need_no_reservation_lock)),
         Make("T16", "drops what does not fit", "takes bios for which it has no room, and forgets them", nameof(Contracts.T16_a_full_queue_loses_and_doubles_nothing)),

@@ -108,6 +108,7 @@ internal sealed class CardBinding : IPciBinding
             _control.Unlock();
         }
 
+        _disk.FreeLists();
         FreeMailboxes();
         _card.Dispose();
     }

@@ -17,7 +17,6 @@ internal sealed class CardQueue(Disk disk, CardBinding binding, IoContext contex
     private object? _last;
     private long _taken;
     private long _ended;
-    private long _seen;
     private int _lost;
 
     /// <summary>Nothing is taken and nothing polled: during a reset. Changed by a visitor of the context only.</summary>
@@ -64,15 +63,17 @@ internal sealed class CardQueue(Disk disk, CardBinding binding, IoContext contex
         if (IsFrozen)
             return;
         Volatile.Write(ref Commands.Rung, _taken);
-        _seen = Volatile.Read(ref Commands.Done);
     }
 
     public override int Poll(int max)
     {
-        if (IsFrozen || (_fault.Is("polls for its opener only") && Environment.CurrentManagedThreadId != _opener))
+        if (IsFrozen)
+            return 0;
+        if (_fault.Is("polls for its opener only") && Environment.CurrentManagedThreadId != _opener)
+            return 0;
+        if (_fault.Is("polls for an active owner only") && !context.IsActive)
             return 0;
         long done = _fault.Is("ends requests when they are rung") ? Volatile.Read(ref Commands.Rung)
-            : _fault.Is("looks when it is rung only") ? _seen
             : Volatile.Read(ref Commands.Done);
         int count = 0;
         for (; count < max && _ended < done; count++)
@@ -98,7 +99,7 @@ internal sealed class CardQueue(Disk disk, CardBinding binding, IoContext contex
         if (_fault.Is("takes a lock"))
         {
             lock (_lock)
-                _seen = 0;
+                _last = null;
         }
 
         if (_fault.Is("allocates"))

@@ -86,10 +86,20 @@ internal sealed class CardTokenDriver(DmaBuf buffer, DmaDirection direction, Dis
             return;
         if (_fault.Is("releases only what was used") && !_hasMapped)
             return;
-        int freed = _fault.Is("forgets a list") ? _lists.Count - 1 : _lists.Count;
-        foreach (DeviceRange list in _lists.Take(freed))
-            FreeList(list);
-        _lists.Clear();
+        FreeLists();
+        disk.Remove(this);
+    }
+
+    /// <summary>Gives the lists back, once: with the registration, or when the card goes before it.</summary>
+    internal void FreeLists()
+    {
+        lock (_lists)
+        {
+            int freed = _fault.Is("forgets a list") ? _lists.Count - 1 : _lists.Count;
+            foreach (DeviceRange list in _lists.Take(freed))
+                FreeList(list);
+            _lists.Clear();
+        }
     }
 
     protected override void Setup()
@@ -97,6 +107,7 @@ internal sealed class CardTokenDriver(DmaBuf buffer, DmaDirection direction, Dis
         _attachment = Attach(disk.Device);
         if (_fault.Is("keeps a reference on the buffer"))
             Buffer.Get();
+        disk.Add(this);
         _lists.Add(MapList("read list"));
         _lists.Add(MapList("write list"));
         if (_fault.Is("maps in setup"))
