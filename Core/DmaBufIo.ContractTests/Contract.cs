@@ -19,11 +19,22 @@ public abstract class Contract
     /// <summary>Runs a fact in a world of its own, and looks at what it leaves behind.</summary>
     /// <param name="fact">The fact.</param>
     /// <param name="iommu">How the modelled IOMMU behaves; null for a strict one.</param>
-    private protected void InWorld(Action<ContractWorld> fact, ModelIommuOptions? iommu = null)
+    /// <param name="isMetered">True: the plugin's code is loaded with counters (<see cref="PluginMeter"/>).</param>
+    private protected void InWorld(Action<ContractWorld> fact, ModelIommuOptions? iommu = null, bool isMetered = false)
     {
-        using var world = new ContractWorld(Plugin, Repeat(), iommu);
-        fact(world);
-        world.CloseAndCheck();
+        var world = new ContractWorld(Plugin, Repeat(), iommu, isMetered);
+        try
+        {
+            fact(world);
+            world.CloseAndCheck();
+        }
+        catch
+        {
+            world.GiveUp();
+            throw;
+        }
+
+        world.Dispose();
     }
 
     /// <summary>Skips the fact: a feature that is not there is neither right nor wrong.</summary>
