@@ -21,15 +21,36 @@ public abstract class Contract
     /// <param name="iommu">How the modelled IOMMU behaves; null for a strict one.</param>
     private protected void InWorld(Action<ContractWorld> fact, ModelIommuOptions? iommu = null)
     {
-        using var world = new ContractWorld(Plugin, Repeat(), iommu);
-        fact(world);
-        world.CloseAndCheck();
+        var world = new ContractWorld(Plugin, Repeat(), iommu) { Page = Page };
+        try
+        {
+            fact(world);
+            world.CloseAndCheck();
+        }
+        catch
+        {
+            Abandon(world);
+            throw;
+        }
+
+        world.Dispose();
     }
+
+    /// <summary>The page of the contract, for messages; null for that of the rule.</summary>
+    private protected virtual string? Page => null;
 
     /// <summary>Skips the fact: a feature that is not there is neither right nor wrong.</summary>
     /// <param name="holds">True when it is there.</param>
     /// <param name="reason">What is not there, as a sentence.</param>
     private protected static void SkipUnless(bool holds, string reason) => Assert.SkipUnless(holds, reason);
+
+    // The fact has found something: what closing finds after that follows from it, and must not take its place. On a thread of its own, because what is stuck may stay so.
+    private static void Abandon(ContractWorld world)
+    {
+        var closing = new Thread(() => Record.Exception(world.Dispose)) { Name = "closing", IsBackground = true };
+        closing.Start();
+        closing.Join(Hang.Limit);
+    }
 
     private string Repeat()
     {

@@ -111,10 +111,11 @@ public abstract partial class ExporterContract
     public virtual void F1_a_job_that_is_refused_leaves_no_fence() => OnStage(
         static stage =>
         {
-            foreach ((long offset, long length) in new[] { (0, s_size + 1L), (s_size, 1), (-1, 1), (long.MaxValue, 2) })
+            foreach ((long offset, long length) in new[] { (0L, s_size + 1L), (s_size, 1L), (-1L, 1L), (long.MaxValue, 2L) })
             {
-                foreach (bool isFill in new[] { true, false })
+                for (int i = 0; i < 2; i++)
                 {
+                    bool isFill = i == 0;
                     Exception? refused = Record.Exception(() => isFill
                         ? stage.Compute.Fill(stage.Buffer, offset, length, 1)
                         : stage.Compute.Hash(stage.Buffer, offset, length));

@@ -67,8 +67,9 @@ public abstract partial class ExporterContract
             stage.Move();
             foreach (DeviceRange range in old.Ranges)
             {
-                foreach (bool isWrite in new[] { false, true })
+                for (int i = 0; i < 2; i++)
                 {
+                    bool isWrite = i == 1;
                     long recorded = Recorded(stage);
                     Errno status = device.Touch(range.Address, [1, 2, 3, 4], isWrite);
                     stage.World.Check(
@@ -110,7 +111,7 @@ public abstract partial class ExporterContract
             world.Check(
                 Recorded(stage) == recorded,
                 "F6",
-                $"an importer that waited for the lock while the buffer moved was given the old place, and was not told that it is gone: {world.Iommu.Reports.LastOrDefault()}");
+                $"an importer that waited for the lock while the buffer moved was given the old place, and was not told that it is gone: {stage.LastReport}");
             stage.CheckBytes(bytes, found, "F6", "the bytes that an importer finds which waited for the lock while the buffer moved");
         },
         needs: ExporterCapabilities.Moves);
@@ -133,7 +134,7 @@ public abstract partial class ExporterContract
                 world.Check(table.Generation == stage.Buffer.Generation, "F6", $"Map answered a table of generation {table.Generation} when the buffer's is {stage.Buffer.Generation}.");
                 long recorded = Recorded(stage);
                 byte[] found = device.Read(table, 0, s_size);
-                world.Check(Recorded(stage) == recorded, "F6", $"a table that was made after a move is of the old place: {world.Iommu.Reports.LastOrDefault()}");
+                world.Check(Recorded(stage) == recorded, "F6", $"a table that was made after a move is of the old place: {stage.LastReport}");
                 stage.CheckBytes(bytes, found, "F6", "the bytes that a device finds through a table that was made after a move");
                 device.Unmap(old);
                 device.Unmap(table);
@@ -160,7 +161,7 @@ public abstract partial class ExporterContract
 
             long recorded = Recorded(stage);
             byte[] found = device.Read(table, 0, s_size);
-            world.Check(Recorded(stage) == recorded, "F7", $"the buffer was moved away under a static attachment: {world.Iommu.Reports.LastOrDefault()}");
+            world.Check(Recorded(stage) == recorded, "F7", $"the buffer was moved away under a static attachment: {stage.LastReport}");
             stage.CheckBytes(bytes, found, "F7", "the bytes that a statically attached device finds");
             byte[] written = Bytes(9, 4096);
             device.Write(table, 4096, written);

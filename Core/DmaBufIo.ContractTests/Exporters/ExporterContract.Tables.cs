@@ -90,8 +90,9 @@ public abstract partial class ExporterContract
             (two, two.Map(DmaDirection.FromDevice)),
         };
         CheckLive(stage, tables, "after four tables were made");
-        foreach (int next in new[] { 0, 2, 0, 0 })
+        for (int i = 0; i < 4; i++)
         {
+            int next = i == 1 ? 2 : 0;
             (RawDevice device, SgTable table) = tables[next];
             tables.RemoveAt(next);
             stage.World.Expect("T8", "when a table was given back", () =>

@@ -14,6 +14,8 @@ public abstract partial class ExporterContract(IExporterFixture fixture) : Contr
 
     private protected IExporterFixture Fixture { get; } = fixture;
 
+    private protected override string? Page => "exporter";
+
     private bool Can(ExporterCapabilities capability) => (Fixture.Capabilities & capability) == capability;
 
     private void SkipUnless(ExporterCapabilities capability) =>

@@ -33,6 +33,11 @@ internal sealed class ExporterStage
     /// <summary>The exporter's own work.</summary>
     internal IComputeBuffers Compute => Target.Compute ?? throw new NotSupportedException("The fixture lists the capability Jobs, and the exporter's factory does not implement IComputeBuffers.");
 
+    /// <summary>What the modelled IOMMU has recorded last; empty when it has recorded nothing.</summary>
+    internal string LastReport => LastReportOf(World);
+
+    internal static string LastReportOf(ContractWorld world) => world.Iommu.Reports is { Count: > 0 } reports ? reports[^1].ToString() : "";
+
     /// <summary>Makes another buffer.</summary>
     internal ExporterTarget Create(string name, long size)
     {

@@ -73,7 +73,7 @@ internal sealed class PuppetImporter : IDisposable
     internal void Check(in RingCompletion completion, string rule, string what) => _world.Check(
         completion.Status == Errno.Ok,
         rule,
-        $"{what}: a request of {Device.Name} ended with {completion.Status}: {Token.LastMapError?.Message ?? _world.Iommu.Reports.LastOrDefault()?.ToString()}");
+        $"{what}: a request of {Device.Name} ended with {completion.Status}: {Token.LastMapError?.Message ?? ExporterStage.LastReportOf(_world)}");
 
     /// <summary>Closes ring, file and device; what is left then of the buffer's references is the exporter's.</summary>
     public void Dispose()

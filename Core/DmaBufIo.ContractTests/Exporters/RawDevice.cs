@@ -80,7 +80,7 @@ internal sealed class RawDevice : IDisposable
         foreach ((ulong address, int part) in Parts(table, offset, length))
         {
             Errno status = _port.Read(address, bytes.AsSpan(done, part));
-            _world.Check(status == Errno.Ok, "N1", $"device {Name} was refused a read of {part} bytes at 0x{address:x}, which the table says is the buffer's byte {offset + done}: {status}. {LastReport()}");
+            _world.Check(status == Errno.Ok, "N1", $"device {Name} was refused a read of {part} bytes at 0x{address:x}, which the table says is the buffer's byte {offset + done}: {status}. {ExporterStage.LastReportOf(_world)}");
             done += part;
         }
 
@@ -94,7 +94,7 @@ internal sealed class RawDevice : IDisposable
         foreach ((ulong address, int part) in Parts(table, offset, bytes.Length))
         {
             Errno status = _port.Write(address, bytes.Slice(done, part));
-            _world.Check(status == Errno.Ok, "N1", $"device {Name} was refused a write of {part} bytes at 0x{address:x}, which the table says is the buffer's byte {offset + done}: {status}. {LastReport()}");
+            _world.Check(status == Errno.Ok, "N1", $"device {Name} was refused a write of {part} bytes at 0x{address:x}, which the table says is the buffer's byte {offset + done}: {status}. {ExporterStage.LastReportOf(_world)}");
             done += part;
         }
     }
@@ -148,8 +148,6 @@ internal sealed class RawDevice : IDisposable
 
         return parts;
     }
-
-    private string LastReport() => _world.Iommu.Reports.Count == 0 ? "" : _world.Iommu.Reports[^1].ToString();
 
     private sealed class Target(RawDevice device) : IInvalidationTarget
     {

@@ -11,6 +11,8 @@ public abstract partial class FileContract(IFileFixture fixture) : Contract(new 
 {
     private protected IFileFixture Fixture { get; } = fixture;
 
+    private protected override string? Page => "file";
+
     private bool Can(FileCapabilities capability) => (Fixture.Capabilities & capability) == capability;
 
     private void SkipUnless(FileCapabilities capability) =>

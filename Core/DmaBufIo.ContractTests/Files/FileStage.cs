@@ -107,7 +107,7 @@ internal sealed class FileStage
 
     /// <summary>A completion must be a success of so many bytes.</summary>
     internal void Ended(in RingCompletion completion, long bytes, string rule, string what) =>
-        World.Check(completion.Status == Errno.Ok && completion.Bytes == bytes, rule, $"{what} ended with {completion.Status} and {completion.Bytes} bytes instead of {bytes}.{Faults()}");
+        World.Check(completion.Status == Errno.Ok && completion.Bytes == bytes, rule, $"{what} ended with {completion.Status} and {completion.Bytes} bytes instead of {bytes}.{Faults}");
 
     /// <summary>A completion must be an error, and say that nothing was transferred.</summary>
     internal void Refused(in RingCompletion completion, Errno status, string rule, string what) =>
@@ -197,5 +197,5 @@ internal sealed class FileStage
         }
     }
 
-    private string Faults() => World.Iommu.Reports.Count == 0 ? "" : $" {World.Iommu.Reports[^1]}";
+    private string Faults => World.Iommu.Reports is { Count: > 0 } reports ? $" {reports[^1]}" : "";
 }

@@ -113,7 +113,10 @@ public sealed class ContractWorld : IDisposable
     }
 
     /// <summary>The exception that says which rule is broken.</summary>
-    internal BrokenRuleException Broken(string rule, string did, Exception? inner = null) => new(rule, did, _repeat, inner);
+    internal BrokenRuleException Broken(string rule, string did, Exception? inner = null) => new(rule, did, _repeat, inner, Page);
+
+    /// <summary>The page of the contract, for messages; null for that of the rule.</summary>
+    internal string? Page { get; init; }
 
     /// <summary>Runs something that should not throw; a rule is broken when it does.</summary>
     internal T Expect<T>(string rule, string doing, Func<T> act)

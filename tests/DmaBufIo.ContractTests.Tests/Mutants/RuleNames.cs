@@ -11,7 +11,6 @@ internal static class RuleNames
         ["T9"] = "maps are managed objects",
         ["T12"] = "Core makes maps: lock, fences, publication and undoing are its own",
         ["T13"] = "Core's ring compares the token's file with the request's",
-        ["I5"] = "as T13",
         ["R6"] = "the ring keeps registrations",
     };
 

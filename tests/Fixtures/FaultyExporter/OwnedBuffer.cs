@@ -121,7 +121,7 @@ internal sealed class OwnedBuffer : DmaBufExporter
             GoTo(next);
         if (_fault.Is("unlocks-in-between"))
         {
-            using ReservationGuard again = Buffer.Reservation.Lock();
+            using ReservationGuard again = Buffer.Reservation.Lock(null, CancellationToken.None);
             GoTo(next);
         }
 
