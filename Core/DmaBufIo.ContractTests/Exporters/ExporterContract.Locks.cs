@@ -145,7 +145,7 @@ public abstract partial class ExporterContract
         static stage =>
         {
             ExporterTarget other = stage.Create("other", s_size);
-            PuppetImporter[] importers = [stage.Import("one"), stage.Import("two", other.Buffer)];
+            PuppetImporter[] importers = [stage.Import("one", isNear: true), stage.Import("two", other.Buffer, isNear: true)];
             foreach (PuppetImporter held in importers)
             {
                 PuppetImporter idle = importers.Single(i => i != held);
@@ -185,7 +185,7 @@ public abstract partial class ExporterContract
             byte[][] expected = [Bytes(40, s_size), Bytes(41, s_size)];
             stage.Fill(expected[0]);
             stage.Fill(expected[1], other.Buffer);
-            PuppetImporter[] importers = [stage.Import("one"), stage.Import("two", other.Buffer)];
+            PuppetImporter[] importers = [stage.Import("one", isNear: true), stage.Import("two", other.Buffer, isNear: true)];
             for (int i = 0; i < importers.Length; i++)
             {
                 byte[] brought = Bytes(42 + i, 4096);

@@ -53,10 +53,13 @@ internal sealed class ExporterStage
         target.Dispose();
     }
 
-    /// <summary>Registers a buffer with a puppet importer, and lets it make its first map.</summary>
-    internal PuppetImporter Import(string name = "puppet", DmaBuf? buffer = null, TokenOptions? tokens = null, DmaDirection direction = DmaDirection.Bidirectional)
+    /// <summary>Where a device hangs that reaches the exporter's own memory, so that the exporter moves nothing for it; null where there is no such memory.</summary>
+    private DeviceLocation? Near => (_fixture.Capabilities & ExporterCapabilities.PeerToPeer) != 0 ? DeviceLocation.Parse(_fixture.PeerLocation) : null;
+
+    /// <summary>Registers a buffer with a puppet importer.</summary>
+    internal PuppetImporter Import(string name = "puppet", DmaBuf? buffer = null, TokenOptions? tokens = null, DmaDirection direction = DmaDirection.Bidirectional, bool isNear = false)
     {
-        PuppetImporter importer = World.Expect("T1", "when a device was registered with a buffer", () => new PuppetImporter(World, buffer ?? Buffer, name, tokens, direction));
+        PuppetImporter importer = World.Expect("T1", "when a device was registered with a buffer", () => new PuppetImporter(World, buffer ?? Buffer, name, tokens, direction, isNear ? Near : null));
         _devices.Push(importer);
         return importer;
     }

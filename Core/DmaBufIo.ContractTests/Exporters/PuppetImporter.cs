@@ -1,4 +1,5 @@
 using DmaBufIo.Block;
+using DmaBufIo.Devices;
 using DmaBufIo.Dma;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
@@ -20,11 +21,11 @@ internal sealed class PuppetImporter : IDisposable
     private readonly BlockDeviceFile _file;
     private bool _closed;
 
-    internal PuppetImporter(ContractWorld world, DmaBuf buffer, string name, TokenOptions? tokens, DmaDirection direction)
+    internal PuppetImporter(ContractWorld world, DmaBuf buffer, string name, TokenOptions? tokens, DmaDirection direction, DeviceLocation? location)
     {
         _world = world;
         (_space, DmaPort port) = world.Fabric.AddDevice(name);
-        Device = new PuppetBlockDevice(name, _space, port, Capacity, new QueueLimits(512) { MaxBytes = 1 << 20 });
+        Device = new PuppetBlockDevice(name, _space, port, Capacity, new QueueLimits(512) { MaxBytes = 1 << 20 }, location);
         _file = new BlockDeviceFile(Device);
         Ring = new Ring(new RingOptions { Name = name, Entries = 64, Tokens = tokens ?? TokenOptions.Default });
         try

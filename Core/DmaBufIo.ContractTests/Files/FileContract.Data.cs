@@ -1,5 +1,6 @@
-using DmaBufIo.Errors;
+using DmaBufIo.Dma;
 using DmaBufIo.Iov;
+using DmaBufIo.Memory;
 using DmaBufIo.Models.Puppets;
 using DmaBufIo.Rings;
 
@@ -96,6 +97,7 @@ public abstract partial class FileContract
         stage =>
         {
             SkipUnless(stage.Disks.Count > 1, "The file stands on one disk.");
+            using var apart = new AddressesApart(stage);
             int length = stage.Blocks(16 << 10);
             byte[] buffer = stage.FillBuffer(80);
             for (long offset = 0; offset + length <= stage.Target.Capacity; offset += length)
@@ -114,6 +116,33 @@ public abstract partial class FileContract
                 stage.World.Check(disk.LiveMaps == 1, "I5", $"the file was used from end to end, and disk {disk.Name} has {disk.LiveMaps} maps.");
         },
         FileCapabilities.Addressable | FileCapabilities.OnPuppets);
+
+    /// <summary>Has the buffer mapped anew at addresses that differ from disk to disk: alike, one disk's would do for another.</summary>
+    private sealed class AddressesApart : IDisposable
+    {
+        private readonly List<DeviceRange> _ranges = [];
+        private readonly MemoryRegion _memory = MemoryRegion.Allocate("apart", 1 << 20);
+
+        internal AddressesApart(FileStage stage)
+        {
+            RemovedBuffer removed = stage.Ring.RemoveBuffer(0);
+            removed.WaitReleased(TestContext.Current.CancellationToken);
+            for (int i = 0; i < stage.Disks.Count; i++)
+            {
+                for (int k = 0; k < i * 3; k++)
+                    _ranges.Add(stage.Disks[i].Device.AddressSpace.Map(new MemoryRange(_memory, 0, _memory.Length), DmaDirection.ToDevice, "apart"));
+            }
+
+            stage.Register();
+        }
+
+        public void Dispose()
+        {
+            foreach (DeviceRange range in _ranges)
+                range.Space.Unmap(range);
+            _memory.Dispose();
+        }
+    }
 
     private IEnumerable<(long FileOffset, int BufferOffset, int Length)> Transfers(FileStage stage)
     {

@@ -182,18 +182,31 @@ public abstract partial class FileContract
     public virtual void R4_an_error_of_a_device_ends_its_request_once() => OnStage(
         stage =>
         {
-            int length = stage.Blocks(stage.Target.Capacity / 2);
-            length = Math.Min(length, stage.Blocks(stage.Buffer.Buffer.Size / 2));
+            int length = stage.Blocks(64 << 10);
             foreach (PuppetBlockDevice disk in stage.Disks)
             {
+                int failed = 0;
                 disk.FailWith = Errno.EIO;
-                stage.Read(0, 0, length);
-                RingCompletion ended = stage.Run1();
-                stage.World.Check(ended.Status == Errno.EIO, "R4", $"{disk.Name} failed with EIO, and a read that needs it ended with {ended.Status}.");
-                stage.CheckQuiet("R4", "a read that failed");
+                for (long offset = 0; offset + length <= stage.Target.Capacity; offset += length)
+                {
+                    int bios = 0;
+                    disk.OnSubmit = _ => bios++;
+                    stage.Read(offset, 0, length);
+                    RingCompletion ended = stage.Run1();
+                    Errno expected = bios == 0 ? Errno.Ok : Errno.EIO;
+                    stage.World.Check(ended.Status == expected, "R4", $"{disk.Name} fails all {bios} bios of a read with EIO, and the read ended with {ended.Status}.");
+                    stage.CheckQuiet("R4", "a read that failed");
+                    failed += bios == 0 ? 0 : 1;
+                }
+
+                stage.World.Check(failed != 0, "R4", $"reads of the whole file did not come to {disk.Name}.");
+                disk.OnSubmit = null;
                 disk.FailWith = Errno.Ok;
-                stage.Read(0, 0, length);
-                stage.Ended(stage.Run1(), length, "R4", "a read after one that failed");
+                for (long offset = 0; offset + length <= stage.Target.Capacity; offset += length)
+                {
+                    stage.Read(offset, 0, length);
+                    stage.Ended(stage.Run1(), length, "R4", "a read after one that failed");
+                }
             }
         },
         FileCapabilities.Addressable | FileCapabilities.OnPuppets);

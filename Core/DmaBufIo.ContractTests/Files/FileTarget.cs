@@ -12,7 +12,6 @@ namespace DmaBufIo.ContractTests;
 /// </summary>
 public class FileTarget : ImporterTarget
 {
-    private readonly OpenedDevice _device;
     private readonly IoFile _truth;
     private bool _disposed;
 
@@ -22,22 +21,25 @@ public class FileTarget : ImporterTarget
     /// <param name="flags">How the file under test is opened.</param>
     public FileTarget(ContractWorld world, string expression, OpenFlags flags)
     {
-        _device = world.Host.Open(expression);
+        Device = world.Host.Open(expression);
         try
         {
-            _truth = _device.OpenFile();
-            File = _device.OpenFile(flags);
+            _truth = Device.OpenFile();
+            File = Device.OpenFile(flags);
         }
         catch
         {
             _truth?.Put();
-            _device.Dispose();
+            Device.Dispose();
             throw;
         }
     }
 
     /// <inheritdoc/>
     public override IoFile File { get; }
+
+    /// <summary>The file with the devices under it: where a fixture finds its disks.</summary>
+    protected OpenedDevice Device { get; }
 
     /// <inheritdoc/>
     public override void Give(long offset, ReadOnlySpan<byte> data)
@@ -63,7 +65,7 @@ public class FileTarget : ImporterTarget
         _truth.Put();
         if (!File.IsClosed)
             File.Put();
-        _device.Dispose();
+        Device.Dispose();
         GC.SuppressFinalize(this);
     }
 

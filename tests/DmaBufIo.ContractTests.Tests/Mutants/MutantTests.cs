@@ -61,7 +61,7 @@ public sealed class MutantTests
         Contract contract = mutant.Make(fault);
 
         // A driver that is stuck by its fault is given up soon; one that should pass has all the time that an author's has.
-        AppContext.SetData("DmaBufIo.ContractTests.Limit", fault is null ? null : TimeSpan.FromSeconds(3));
+        AppContext.SetData("DmaBufIo.ContractTests.Limit", fault is null ? null : TimeSpan.FromSeconds(2));
         try
         {
             fact.Invoke(contract, null);

@@ -19,6 +19,7 @@ internal sealed class Engines : IDisposable
     private readonly Engine _writer;
     private readonly Engine[] _readers;
     private int _next;
+    private volatile bool _hasGivenUp;
 
     internal Engines(Fault fault)
     {
@@ -144,12 +145,15 @@ internal sealed class Engines : IDisposable
         }
     }
 
-    // Gives up in the end, so that only these jobs are stuck.
-    private static void WaitForAll(Job job, JobBuffer[] buffers)
+    // Gives up in the end, once and for all.
+    private void WaitForAll(Job job, JobBuffer[] buffers)
     {
-        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        using var limit = new CancellationTokenSource(Fault.Patience);
         foreach (DmaFence fence in buffers.SelectMany(static b => b.Buffer.Buffer.Reservation.Unsignaled(FenceUsage.Bookkeep)).Where(f => f != job.Fence))
-            fence.Wait(limit.Token);
+        {
+            if (!_hasGivenUp)
+                _hasGivenUp = fence.Wait(limit.Token) != Errno.Ok;
+        }
     }
 }
 

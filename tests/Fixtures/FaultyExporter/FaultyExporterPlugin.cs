@@ -17,5 +17,8 @@ public sealed class FaultyExporterPlugin : IDmaBufIoPlugin
 /// <summary>The mistake that is made; none when the setting is not given.</summary>
 internal sealed class Fault(string? name)
 {
+    /// <summary>When a mistake that blocks for ever gives up, so that it costs one test and not the process.</summary>
+    internal static TimeSpan Patience { get; } = TimeSpan.FromSeconds(3);
+
     internal bool Is(string fault) => name == fault;
 }

@@ -135,7 +135,7 @@ internal sealed class OwnedBuffer : DmaBufExporter
         Buffer.Reservation.Reserve(guard.Held, 1);
         var fence = new DmaFence("faulty", DmaFence.NewContext(), 1);
         Buffer.Reservation.Add(guard.Held, fence, FenceUsage.Write);
-        _ = Task.Delay(TimeSpan.FromSeconds(10)).ContinueWith(_ => fence.Signal(), TaskScheduler.Default);
+        _ = Task.Delay(Fault.Patience).ContinueWith(_ => fence.Signal(), TaskScheduler.Default);
     }
 
     private ReservationGuard Lock(Place next, CancellationToken cancellationToken)
@@ -215,7 +215,7 @@ internal sealed class OwnedBuffer : DmaBufExporter
     {
         protected override void Run()
         {
-            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+            using var limit = new CancellationTokenSource(Fault.Patience);
             if (buffer.Reservation.TryLock(out ReservationGuard guard, null, limit.Token) == Errno.Ok)
                 guard.Dispose();
             restored.Signal();
