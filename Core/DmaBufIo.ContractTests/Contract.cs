@@ -22,7 +22,7 @@ public abstract class Contract
     /// <param name="isMetered">True: the plugin's code is loaded with counters (<see cref="PluginMeter"/>).</param>
     private protected void InWorld(Action<ContractWorld> fact, ModelIommuOptions? iommu = null, bool isMetered = false)
     {
-        var world = new ContractWorld(Plugin, Repeat(), iommu, isMetered);
+        var world = new ContractWorld(Plugin, Repeat(), iommu, isMetered) { Page = Page };
         try
         {
             fact(world);
@@ -36,6 +36,9 @@ public abstract class Contract
 
         world.Dispose();
     }
+
+    /// <summary>The page of the contract, for messages; null for that of the rule.</summary>
+    private protected virtual string? Page => null;
 
     /// <summary>Skips the fact: a feature that is not there is neither right nor wrong.</summary>
     /// <param name="holds">True when it is there.</param>

@@ -136,7 +136,10 @@ public sealed class ContractWorld : IDisposable
     /// <param name="inner">The cause, or null.</param>
     /// <param name="with">What must be in the environment to see it again: a seed. Empty for nothing.</param>
     internal BrokenRuleException Broken(string rule, string did, Exception? inner = null, string with = "") =>
-        new(rule, Situation.Length == 0 ? did : $"{did} (With {Situation}.)", with.Length == 0 ? _repeat : $"{with} {_repeat}", inner);
+        new(rule, Situation.Length == 0 ? did : $"{did} (With {Situation}.)", with.Length == 0 ? _repeat : $"{with} {_repeat}", inner, Page);
+
+    /// <summary>The page of the contract, for messages; null for that of the rule.</summary>
+    internal string? Page { get; init; }
 
     /// <summary>Runs something that should not throw; a rule is broken when it does.</summary>
     internal T Expect<T>(string rule, string doing, Func<T> act)

@@ -10,7 +10,6 @@ internal static class RuleNames
         ["T4"] = "Core publishes maps, one at a time",
         ["T9"] = "maps are managed objects",
         ["T13"] = "Core's ring compares the token's file with the request's",
-        ["I5"] = "as T13",
         ["R6"] = "the ring keeps registrations",
     };
 
