@@ -7,7 +7,7 @@ namespace DmaBufIo.ContractTests;
 internal static class Hang
 {
     /// <summary>How long a contract waits for what should come at once: 30 s, or as many seconds as the environment's DMABUFIO_CONTRACT_LIMIT says.</summary>
-    internal static TimeSpan Limit { get; } =
+    internal static TimeSpan Limit =>
         TimeSpan.FromSeconds(int.TryParse(Environment.GetEnvironmentVariable("DMABUFIO_CONTRACT_LIMIT"), out int seconds) && seconds > 0 ? seconds : 30);
 
     /// <summary>Waits for a condition that other threads bring about.</summary>
@@ -15,11 +15,12 @@ internal static class Hang
     /// <returns>False when it did not come within the limit.</returns>
     internal static bool Until(Func<bool> condition)
     {
+        TimeSpan limit = Limit;
         long started = Stopwatch.GetTimestamp();
         var spin = default(SpinWait);
         while (!condition())
         {
-            if (Stopwatch.GetElapsedTime(started) > Limit)
+            if (Stopwatch.GetElapsedTime(started) > limit)
                 return condition();
             spin.SpinOnce();
         }
