@@ -15,7 +15,9 @@ internal sealed class BlockDeviceStage : ITokenOwner
     internal const string MapName = "contract buffer";
     internal const string PagesName = "contract pages";
 
-    private const long Bytes = 4 << 20;
+    /// <summary>Bytes of the memory of each kind.</summary>
+    internal const long MemorySize = 4 << 20;
+
     private readonly List<BlockLane> _lanes = [];
     private readonly List<DmaBufToken> _tokens = [];
     private readonly List<MemoryRegion> _regions = [];
@@ -47,21 +49,18 @@ internal sealed class BlockDeviceStage : ITokenOwner
 
     string ITokenOwner.Name => "contract";
 
-    /// <summary>Bytes of the memory of each kind.</summary>
-    internal long MemorySize => Bytes;
-
     /// <summary>The kinds of backing that the device takes.</summary>
     internal BioBacking[] Kinds => _hasTokens ? [BioBacking.Pages, BioBacking.Map] : [BioBacking.Pages];
 
     /// <summary>The buffer on strings, in one piece, and registered.</summary>
-    internal PuppetExporter Buffer => _buffer ??= World.CreateBuffer(MapName, Bytes);
+    internal PuppetExporter Buffer => _buffer ??= World.CreateBuffer(MapName, MemorySize);
 
     internal DmaBufToken Token => _token ??= Register(Buffer);
 
-    internal MemoryRegion Pages => _pages ??= Allocate(PagesName, Bytes);
+    internal MemoryRegion Pages => _pages ??= Allocate(PagesName, MemorySize);
 
     /// <summary>The largest bio for memory of the stage.</summary>
-    internal int LargestBio => (int)Math.Min(Math.Min(Limits.MaxBytes, Limits.MaxBytesFor(Bytes)), Math.Min(Bytes - (128 << 10), Device.Capacity)) / Block * Block;
+    internal int LargestBio => (int)Math.Min(Math.Min(Limits.MaxBytes, Limits.MaxBytesFor(MemorySize)), Math.Min(MemorySize - (128 << 10), Device.Capacity)) / Block * Block;
 
     internal BlockLane Lane(int depth = 32)
     {

@@ -24,6 +24,9 @@ public interface IBlockDeviceFixture : IPluginFixture
     /// <summary>How many members <see cref="OpenOver"/> wants.</summary>
     int MemberCount => 2;
 
+    /// <summary>Bytes at the end of each member in which the device keeps what is its own: it is not looked at who writes there.</summary>
+    long ReservedOnMembers => 0;
+
     /// <summary>Opens a device on top of members that the contract has on strings: with <see cref="BlockDeviceCapabilities.Stacked"/>.</summary>
     /// <param name="world">The host.</param>
     /// <param name="members">The members' expressions, of 4 MiB each.</param>
@@ -59,7 +62,7 @@ public enum BlockDeviceCapabilities
     /// <summary>It can be reset under load (<see cref="IBlockDeviceFixture.Reset"/>).</summary>
     Reset = 8,
 
-    /// <summary>It can be removed under load: what closes the device ends its requests.</summary>
+    /// <summary>It can be removed under load: closing the device ends its requests. Not so for one that is to be closed after its rings.</summary>
     Remove = 16,
 
     /// <summary>It interrupts when it has completed something.</summary>

@@ -23,7 +23,7 @@ public abstract partial class PluginContract
         {
             // What follows a word's colon is listed as WORD:TEXT.
             bool isText = option.Name.Split(':') is [var word, { Length: > 0 }] && info.Words.Contains(word, StringComparer.Ordinal);
-            world.Check(isText || IsWord(option.Name), "L1", $"its option '{option.Name}' is neither a name as it is written in an expression nor WORD:TEXT of one of its words.");
+            world.Check(isText || IsName(option.Name), "L1", $"its option '{option.Name}' is neither a name as it is written in an expression or in configuration, nor WORD:TEXT of one of its words.");
             world.Check(option is { Values.Length: > 0, Default.Length: > 0, Description.Length: > 0 }, "L1", $"its option '{option.Name}' does not say values, default and meaning.");
         }
 
@@ -75,14 +75,21 @@ public abstract partial class PluginContract
         DeviceExpression[] parsed = [.. right.Select(e => Parse(world, e))];
         string[] words = [.. status.Words.Where(w => !parsed.Any(p => p.Word == w))];
         Assert.True(words.Length == 0, $"The fixture's Right has no expression for the words {string.Join(", ", words)}: add one for each.");
-        string[] options = [.. status.Options.Select(static o => o.Name).Where(static n => !n.Contains(':', StringComparison.Ordinal)).Where(o => !parsed.Any(p => p.Options.ContainsKey(o)))];
-        Assert.True(options.Length == 0, $"The fixture's Right has no expression that gives a value to the options {string.Join(", ", options)}: add one for each.");
+        string[] options =
+        [
+            .. status.Options.Select(static o => o.Name)
+                .Where(o => !o.Contains(':', StringComparison.Ordinal) && !parsed.Any(p => p.Options.ContainsKey(o)) && !Fixture.Settings.ContainsKey($"{status.Name}:{o}")),
+        ];
+        Assert.True(options.Length == 0, $"Neither an expression of the fixture's Right nor its Settings give a value to the options {string.Join(", ", options)}: add one for each.");
     });
 
     private static string[] Words(ContractWorld world) => [.. world.Host.Plugins.DeviceWords, .. world.Host.Plugins.ExporterWords];
 
     private static string Text(PluginInfo info) =>
         $"{info.Name} {info.Version} {info.Kinds}: {info.Description}; words {string.Join(" ", info.Words)}; options {string.Join(" ", info.Options)}";
+
+    private static bool IsName(string text) =>
+        text.Length > 0 && char.IsAsciiLetter(text[0]) && text.All(static c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_');
 
     private static bool IsWord(string text) =>
         text.Length > 0 && char.IsAsciiLetterLower(text[0]) && text.All(static c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c) || c == '-');

@@ -1,4 +1,6 @@
+using DmaBufIo.Hosting;
 using DmaBufIo.Plugins;
+using Microsoft.Extensions.Configuration;
 
 namespace DmaBufIo.ContractTests;
 
@@ -63,6 +65,24 @@ public abstract partial class PluginContract
         WarmUp(world);
         foreach (string expression in wrong)
             Refused(world, expression, "the fixture says that it is wrong");
+    });
+
+    /// <summary>A value that cannot be right, in the place of each in the plugin's configuration: the plugin is not loaded, and says why.</summary>
+    [Fact]
+    public virtual void L2_a_setting_that_is_none_is_refused_when_it_is_loaded() => InWorld(world =>
+    {
+        SkipUnless(Fixture.PluginFolder is not null, "The fixture builds the plugin in.");
+        string[] keys = [.. Fixture.Settings.Where(s => s.Value is not null && !Fixture.FreeTextOptions.Contains(s.Key.Split(':')[^1], StringComparer.Ordinal)).Select(static s => s.Key)];
+        SkipUnless(keys.Length != 0, "The fixture has no settings.");
+        foreach (string key in keys)
+        {
+            IConfiguration configuration = new ConfigurationBuilder()
+                .AddInMemoryCollection([new KeyValuePair<string, string?>($"{DmaBufIoOptions.SectionName}:Plugins:{key}", "?!")])
+                .Build();
+            using DmaBufIoHost host = DmaBufIoHost.Create(new DmaBufIoOptions { LoadPluginFolder = false }.UseFabric(world.Fabric), null, configuration);
+            PluginStatus status = host.Plugins.Load(Fixture.PluginFolder!);
+            world.Check(status.State == PluginState.Refused && !string.IsNullOrEmpty(status.Reason), "L2", $"it was loaded although its setting {key} has the value '?!'.");
+        }
     });
 
     private void Changed(Action<ContractWorld, DeviceExpression> refuse) => InWorld(world =>

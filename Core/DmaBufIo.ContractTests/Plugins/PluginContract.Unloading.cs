@@ -48,7 +48,7 @@ public abstract partial class PluginContract
     {
         DeviceExpression stranger = world.Host.Parse("puppet:stranger,size=4M");
         IReadOnlyList<DeviceMark> marks = world.Expect("L4", "When it looked at a device of zeros,", () => world.Host.MarksOn(stranger));
-        world.Check(marks.Count == 0, "L4", $"a device of zeros is said to be {marks.FirstOrDefault()?.Description}.");
+        world.Check(marks.Count == 0, "L4", $"a device of zeros is said to be {string.Join(", ", marks.Select(static m => m.Description))}.");
     });
 
     [MethodImpl(MethodImplOptions.NoInlining)]

@@ -23,7 +23,7 @@ internal static class PluginUseOf
         }
 
         using OpenedDevice device = world.Host.Open(expression);
-        if (IsFile(device))
+        if (IsFile(world, device))
             device.OpenFile().Put();
     }
 
@@ -38,7 +38,7 @@ internal static class PluginUseOf
         }
 
         using OpenedDevice device = world.Host.Open(expression);
-        if (IsFile(device))
+        if (IsFile(world, device))
         {
             PuppetExporter buffer = PuppetExporter.Create("contract", 256 << 10);
             IoFile file = device.OpenFile();
@@ -56,8 +56,8 @@ internal static class PluginUseOf
         fixture.Use(world, device);
     }
 
-    private static bool IsFile(OpenedDevice device) =>
-        device.BlockDevices.Count == 1 || (device.BlockDevices.Count == 0 && device.Root.RdmaDevice is null && device.Root.Members.Count != 0);
+    private static bool IsFile(ContractWorld world, OpenedDevice device) =>
+        device.BlockDevices.Count == 1 || world.Host.Plugins.FileWords.Contains(device.Expression.Word, StringComparer.Ordinal);
 
     private static bool IsExporter(ContractWorld world, string expression) =>
         world.Host.Plugins.ExporterWords.Contains(expression.Split(':', 2)[0], StringComparer.Ordinal);

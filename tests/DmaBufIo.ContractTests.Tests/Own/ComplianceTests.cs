@@ -20,8 +20,6 @@ public sealed class UdmabufComplianceTests() : ComplianceContract(new ByFolder("
 
 public sealed class GpuComplianceTests() : ComplianceContract(new ByFolder("DmaBufIo.Exporters.Gpu"));
 
-public sealed class RnicComplianceTests() : ComplianceContract(new ByFolder("DmaBufIo.Importers.Rnic"));
-
 /// <summary>A plugin that nobody has written contracts for is told which, with what to add.</summary>
 [Collection("DmaBufIo contracts")]
 public sealed class ComplianceTests

@@ -4,12 +4,14 @@ using DmaBufIo.Rdma;
 namespace DmaBufIo.ContractTests.Tests.Own;
 
 /// <summary>A plugin of this repository: its folder, those it stands on, its expressions.</summary>
-internal class OwnPlugin(string name, string[] others, Func<ContractWorld, string[]> right, Func<ContractWorld, string[]>? wrong = null) : IPluginExpressions
+internal class OwnPlugin(string? name, string[] others, Func<ContractWorld, string[]> right, Func<ContractWorld, string[]>? wrong = null) : IPluginExpressions
 {
     internal const string Nvme = "DmaBufIo.Importers.NvmePci";
     internal const string Model = "DmaBufIo.Pci.Model";
 
-    public string? PluginFolder => PluginFolders.Of(name);
+    public string? PluginFolder => name is null ? null : PluginFolders.Of(name);
+
+    public IReadOnlyDictionary<string, string?> Settings { get; init; } = new Dictionary<string, string?>();
 
     public IReadOnlyList<string> OtherPluginFolders => [.. others.Select(PluginFolders.Of)];
 
@@ -25,7 +27,17 @@ internal class OwnPlugin(string name, string[] others, Func<ContractWorld, strin
 public sealed class NvmePciPluginTests() : PluginContract(new OwnPlugin(
     OwnPlugin.Nvme,
     [OwnPlugin.Model],
-    static w => [$"nvme:{w.CreateFile("disk", 1 << 20)}"]));
+    static w => [$"nvme:{w.CreateFile("disk", 1 << 20)}"])
+{
+    Settings = new Dictionary<string, string?> { ["nvme-pci:queueDepth"] = "64", ["nvme-pci:timeout"] = "30000" },
+});
+
+/// <summary>The models that are part of every host of a contract.</summary>
+public sealed class ModelsPluginTests() : PluginContract(new OwnPlugin(
+    null,
+    [OwnPlugin.Nvme],
+    static _ => ["null:1M", "null:1M,lba=4096,mdts=64K,entries=16,queues=2,slot=hb0/rp1", "moving"],
+    static _ => ["null:\"\"", "null:0", "null:1000", "null:1M,lba=513", "null:1M,mdts=5000", "null:1M,entries=1", "null:1M,queues=0", "moving:text"]));
 
 public sealed class NvmeModelPluginTests() : PluginContract(new OwnPlugin(
     OwnPlugin.Model,
@@ -80,7 +92,10 @@ public sealed class UdmabufPluginTests() : PluginContract(new OwnPlugin(
     "DmaBufIo.Exporters.Udmabuf",
     [],
     static _ => ["udmabuf", "udmabuf:limit=2M,kernel=off"],
-    static _ => ["udmabuf:text"]));
+    static _ => ["udmabuf:text"])
+{
+    Settings = new Dictionary<string, string?> { ["udmabuf:limit"] = "1G" },
+});
 
 public sealed class GpuPluginTests() : PluginContract(new OwnPlugin(
     "DmaBufIo.Exporters.Gpu",

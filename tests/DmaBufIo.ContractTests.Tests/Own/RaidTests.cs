@@ -9,8 +9,12 @@ internal sealed class RaidBlockFixture(int members, Func<IReadOnlyList<string>, 
 
     public IReadOnlyList<string> OtherPluginFolders => [PluginFolders.Of("DmaBufIo.Pci.Model"), PluginFolders.Of("DmaBufIo.Importers.NvmePci")];
 
-    public BlockDeviceCapabilities Capabilities =>
-        (BlockDeviceCapabilities.Storage & ~BlockDeviceCapabilities.ReadOnly) | BlockDeviceCapabilities.Stacked | more;
+    // A mirror is closed after its rings: it refuses to be closed before.
+    public BlockDeviceCapabilities Capabilities => more
+        | ((BlockDeviceCapabilities.Storage | BlockDeviceCapabilities.Stacked)
+            & ~(BlockDeviceCapabilities.ReadOnly | (more.HasFlag(BlockDeviceCapabilities.Redundant) ? BlockDeviceCapabilities.Remove : BlockDeviceCapabilities.None)));
+
+    public long ReservedOnMembers => more.HasFlag(BlockDeviceCapabilities.Redundant) ? 64 << 10 : 0;
 
     public int MemberCount => members;
 
@@ -56,7 +60,7 @@ internal sealed class RaidImporterFixture(int members, Func<IReadOnlyList<string
     public IReadOnlyList<string> OtherPluginFolders => [PluginFolders.Of("DmaBufIo.Pci.Model"), PluginFolders.Of("DmaBufIo.Importers.NvmePci")];
 
     public ImporterCapabilities Capabilities =>
-        ImporterCapabilities.Remove | ImporterCapabilities.Addressable | ImporterCapabilities.Vectors | ImporterCapabilities.Interrupts | ImporterCapabilities.MovesData;
+        ImporterCapabilities.Addressable | ImporterCapabilities.Vectors | ImporterCapabilities.Interrupts | ImporterCapabilities.MovesData;
 
     public ImporterTarget Open(ContractWorld world) =>
         new BlockDeviceTarget(world, write([.. Enumerable.Range(0, members).Select(i => $"nvme:{world.CreateFile($"disk{i}", 2 << 20)}")]));

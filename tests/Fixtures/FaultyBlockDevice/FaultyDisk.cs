@@ -48,9 +48,12 @@ internal sealed class FaultyDisk : BlockDevice, IDisposable
 
     public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth)
     {
-        _device.ThrowIfRemoved("FaultyBlockDevice");
         lock (_contexts)
+        {
+            _device.ThrowIfRemoved("FaultyBlockDevice");
             _contexts.Add(context);
+        }
+
         return new FaultyDiskQueue(this, context, bios, depth);
     }
 
@@ -113,12 +116,15 @@ internal sealed class FaultyDisk : BlockDevice, IDisposable
     /// <summary>Removes the disk: what is in flight ends, then every map of it goes (T11).</summary>
     public void Dispose()
     {
-        _device.MarkRemoved();
-        _work.CompleteAdding();
-        _thread?.Join();
         IoContext[] contexts;
         lock (_contexts)
+        {
+            _device.MarkRemoved();
             contexts = [.. _contexts];
+        }
+
+        _work.CompleteAdding();
+        _thread?.Join();
 
         // Whoever is inside a batch may be using the store.
         foreach (IoContext context in contexts)
