@@ -208,17 +208,19 @@ internal sealed class BlockLane : IBioOwner, IPollable, IDisposable
         if (_closed)
             return;
         _closed = true;
-        Context.RemovePollable(this);
-        Context.Enter();
-        foreach (BlockRequest request in _requests)
-        {
-            Drop(request.Map);
-            request.Map = null;
-        }
-
-        Context.Leave();
         try
         {
+            // An actor of the fact may be inside still.
+            Hang.Until(() => !Context.IsActive);
+            Context.RemovePollable(this);
+            Context.Enter();
+            foreach (BlockRequest request in _requests)
+            {
+                Drop(request.Map);
+                request.Map = null;
+            }
+
+            Context.Leave();
             if (InFlight == 0)
                 Queue.Dispose();
         }
