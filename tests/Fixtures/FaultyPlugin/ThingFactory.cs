@@ -16,7 +16,7 @@ internal sealed class ThingFactory(IDmaFabric fabric) : IBlockDeviceFactory
     public BlockDevice Create(DeviceExpression expression, IReadOnlyList<BlockDevice> members)
     {
         if (ThingPlugin.Has("leaves-a-file"))
-            s_left.Add(File.Open(typeof(object).Assembly.Location, FileMode.Open, FileAccess.Read));
+            s_left.Add(new FileStream(typeof(object).Assembly.Location, FileMode.Open, FileAccess.Read, FileShare.ReadWrite));
         if (ThingPlugin.Has("leaves-a-thread"))
             new Thread(static () => Thread.Sleep(Timeout.Infinite)) { Name = "thing left", IsBackground = true }.Start();
         if (!ThingPlugin.Has("ignores-options"))

@@ -11,7 +11,7 @@ namespace DmaBufIo.Fixtures.FaultyPlugin;
 /// </summary>
 public sealed class ThingPlugin : IDmaBufIoPlugin
 {
-    private bool _registered;
+    private volatile bool _registered;
 
     public ThingPlugin()
     {
@@ -42,12 +42,16 @@ public sealed class ThingPlugin : IDmaBufIoPlugin
         if (Has("keeps-a-handler"))
             DmaBufIoDiagnostics.LongWaitDetected += OnLongWait;
         if (Has("keeps-a-thread"))
-            new Thread(Wait) { Name = "thing waits", IsBackground = true }.Start();
+            new Thread(WaitForEver) { Name = "thing waits", IsBackground = true }.Start();
     }
 
     private static void OnLongWait(LongWait wait)
     {
     }
 
-    private static void Wait() => Thread.Sleep(Timeout.Infinite);
+    private void WaitForEver()
+    {
+        while (_registered)
+            Thread.Sleep(1000);
+    }
 }
