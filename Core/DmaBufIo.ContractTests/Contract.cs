@@ -16,6 +16,9 @@ public abstract class Contract
 
     private protected IPluginFixture Plugin { get; }
 
+    /// <summary>Whether it is a contract over the same plugin.</summary>
+    internal bool IsFor(IPluginFixture fixture) => Plugin.PluginFolder is { } folder && folder == fixture.PluginFolder;
+
     /// <summary>Runs a fact in a world of its own, and looks at what it leaves behind.</summary>
     /// <param name="fact">The fact.</param>
     /// <param name="iommu">How the modelled IOMMU behaves; null for a strict one.</param>

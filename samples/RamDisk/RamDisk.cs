@@ -16,6 +16,7 @@ internal sealed class RamDisk : BlockDevice, IDisposable
     private readonly MemoryRegion _store;
     private readonly DmaDevice _device;
     private readonly DmaPort _port;
+    private readonly List<IoContext> _contexts = [];
 
     internal RamDisk(IDmaFabric fabric, string name, long size)
     {
@@ -33,12 +34,19 @@ internal sealed class RamDisk : BlockDevice, IDisposable
 
     public override bool IsRemoved => _device.IsRemoved;
 
+    internal DmaDevice Device => _device;
+
     public override string Description => $"RAM disk of {Capacity} bytes";
 
     public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth)
     {
-        _device.ThrowIfRemoved("RamDisk");
-        return new RamDiskQueue(this, bios, depth);
+        lock (_contexts)
+        {
+            _device.ThrowIfRemoved("RamDisk");
+            _contexts.Add(context);
+        }
+
+        return new RamDiskQueue(this, context, bios, depth);
     }
 
     // Map, unmap and release: Core's driver for devices that reach memory by ranges.
@@ -54,9 +62,26 @@ internal sealed class RamDisk : BlockDevice, IDisposable
         return BioTransfer.Move(bio, backing, _device, _port, _store.Span(bio.Sector << 9, (int)bio.Size));
     }
 
+    /// <summary>A queue was closed.</summary>
+    internal void Forget(IoContext context)
+    {
+        lock (_contexts)
+            _contexts.Remove(context);
+    }
+
     /// <summary>Removes the disk: what is in flight ends, then every map of it goes (T11).</summary>
     public void Dispose()
     {
+        // From now on bios end with ENODEV; who is inside a batch may still be moving data, and a visit waits for its end.
+        IoContext[] contexts;
+        lock (_contexts)
+        {
+            _device.MarkRemoved();
+            contexts = [.. _contexts];
+        }
+
+        foreach (IoContext context in contexts)
+            context.Visit(static () => { });
         _device.Remove();
         _fabric.RemoveDevice(_device.AddressSpace);
         _store.Dispose();

@@ -1,10 +1,11 @@
 using DmaBufIo.Block;
 using DmaBufIo.Errors;
+using DmaBufIo.Io;
 
 namespace RamDisk;
 
 /// <summary>A circle of bios: taken, then moved when the doorbell rings, then ended when polled.</summary>
-internal sealed class RamDiskQueue(RamDisk disk, BioPool bios, int depth) : BlockQueue
+internal sealed class RamDiskQueue(RamDisk disk, IoContext context, BioPool bios, int depth) : BlockQueue
 {
     private readonly (BioHandle Bio, Errno Status)[] _slots = new (BioHandle, Errno)[depth];
     private long _ended;
@@ -38,7 +39,5 @@ internal sealed class RamDiskQueue(RamDisk disk, BioPool bios, int depth) : Bloc
         return count;
     }
 
-    public override void Dispose()
-    {
-    }
+    public override void Dispose() => disk.Forget(context);
 }

@@ -7,7 +7,7 @@ namespace DmaBufIo.ContractTests.Tests.Mutants;
 [Collection("DmaBufIo contracts")]
 public sealed class MutantTests
 {
-    private static IEnumerable<Mutant> All => [.. ImporterMutants.All, .. ExporterMutants.All, .. FileMutants.All];
+    private static IEnumerable<Mutant> All => [.. ImporterMutants.All, .. ExporterMutants.All, .. FileMutants.All, .. BlockDeviceMutants.All, .. PciFunctionMutants.All, .. PluginMutants.All];
 
     public static TheoryData<string> Names => [.. All.Select(static m => m.ToString())];
 
