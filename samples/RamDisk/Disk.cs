@@ -10,14 +10,14 @@ using DmaBufIo.Tokens;
 namespace RamDisk;
 
 /// <summary>A disk in memory, with a DMA engine that works when the doorbell rings.</summary>
-internal sealed class RamDisk : BlockDevice, IDisposable
+internal sealed class Disk : BlockDevice, IDisposable
 {
     private readonly IDmaFabric _fabric;
     private readonly MemoryRegion _store;
     private readonly DmaDevice _device;
     private readonly DmaPort _port;
 
-    internal RamDisk(IDmaFabric fabric, string name, long size)
+    internal Disk(IDmaFabric fabric, string name, long size)
     {
         _fabric = fabric;
         _store = MemoryRegion.Allocate(name, size);
@@ -38,21 +38,17 @@ internal sealed class RamDisk : BlockDevice, IDisposable
     public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth)
     {
         _device.ThrowIfRemoved("RamDisk");
-        return new RamDiskQueue(this, bios, depth);
+        return new DiskQueue(this, bios, depth);
     }
 
     // Map, unmap and release: Core's driver for devices that reach memory by ranges.
     public override TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) => new RangeTokenDriver(buffer, direction, _device);
 
-    /// <summary>Moves the data of a bio.</summary>
-    internal Errno Move(in Bio bio, object? backing)
-    {
-        if (IsRemoved)
-            return Errno.ENODEV;
-        if (bio.Operation == BioOperation.Flush)
-            return Errno.Ok; // everything is as durable as it gets
-        return BioTransfer.Move(bio, backing, _device, _port, _store.Span(bio.Sector << 9, (int)bio.Size));
-    }
+    /// <summary>Moves the data of a bio. A flush has nothing to do: everything is as durable as it gets.</summary>
+    internal Errno Move(in Bio bio, object? backing) =>
+        IsRemoved ? Errno.ENODEV
+        : bio.Operation == BioOperation.Flush ? Errno.Ok
+        : BioTransfer.Move(bio, backing, _device, _port, _store.Span(bio.Sector << 9, (int)bio.Size));
 
     /// <summary>Removes the disk: what is in flight ends, then every map of it goes (T11).</summary>
     public void Dispose()
