@@ -49,6 +49,9 @@ public sealed class OrderTests
         Thread io = Start(() => ring.Write(0, 4096, 0));
         UntilSomebodyWaitsFor("compute engine");
         Assert.True(io.IsAlive);
+
+        // With the lock held, where no new job can come: else a buffer that always has a job would keep its requests waiting.
+        Assert.True(buffer.Buffer.Reservation.IsLocked);
         Assert.False(job.Fence.IsSignaled);
         buffer.Gpu.Compute.IsHeld = false;
         io.Join();
@@ -155,6 +158,7 @@ public sealed class OrderTests
         buffer.Gpu.Compute.IsHeld = true;
         IComputeJob fill = rig.Factory.Fill(buffer.Buffer, 0, Size, 8);
         rig.Factory.Move(buffer.Buffer, GpuRig.Token);
+        UntilSomebodyWaitsFor("compute engine"); // the copy engine, for the job
         IComputeJob hash = rig.Factory.Hash(buffer.Buffer, 0, Size); // brings it back
         Assert.False(fill.Fence.IsSignaled);
         buffer.Gpu.Compute.IsHeld = false;

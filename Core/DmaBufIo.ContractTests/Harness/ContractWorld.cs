@@ -144,7 +144,7 @@ public sealed class ContractWorld : IDisposable
         if (!_faultsExpected)
             Check(Iommu.Faults == 0 && Iommu.StaleAccesses == 0, "F7", $"the device touched memory that it may not: {string.Join(Environment.NewLine, Iommu.Reports.Take(3))}");
         IReadOnlyList<PuppetMapping> left = Fabric.Mappings;
-        Check(left.Count == 0 && Iommu.LeakedMappings == 0, "T10", $"{Math.Max(left.Count, (int)Iommu.LeakedMappings)} mappings are left after the device was closed, for example of '{left.Select(static m => m.Purpose).FirstOrDefault() ?? Iommu.LeakedMappingDescriptions.FirstOrDefault()}'.");
+        Check(left.Count == 0 && Iommu.LeakedMappings == 0, "T10", $"{Math.Max(left.Count, (int)Iommu.LeakedMappings)} mappings are left after the device was closed, for example of '{(left.Count != 0 ? left[0].Purpose : string.Join(", ", Iommu.LeakedMappingDescriptions.Take(1)))}'.");
         lock (_driverFaults)
         {
             if (!_driverFaultsExpected && _driverFaults.Count != 0)

@@ -39,8 +39,8 @@ internal sealed class ThreadActors : IActors
     {
         private readonly Thread _thread;
         private readonly string _name;
-        private readonly ManualResetEventSlim _ended = new();
         private Exception? _failure;
+        private volatile bool _ended;
 
         internal Actor(string name, Action body)
         {
@@ -50,7 +50,7 @@ internal sealed class ThreadActors : IActors
             _thread.Start();
         }
 
-        public bool HasEnded => _ended.IsSet;
+        public bool HasEnded => _ended;
 
         public void Join()
         {
@@ -77,7 +77,7 @@ internal sealed class ThreadActors : IActors
 
         internal void WaitForEnd()
         {
-            if (!_ended.Wait(Hang.Limit))
+            if (!_thread.Join(Hang.Limit))
                 throw Hang.Of(_name);
         }
 
@@ -100,7 +100,7 @@ internal sealed class ThreadActors : IActors
             }
             finally
             {
-                _ended.Set();
+                _ended = true;
             }
         }
     }

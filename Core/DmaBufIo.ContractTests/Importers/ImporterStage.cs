@@ -76,7 +76,7 @@ internal sealed class ImporterStage : IDisposable
         Write(fileOffset, bufferOffset, data.Length);
         Ended(Run()[0], data.Length, rule, $"a write of {data.Length} bytes from the buffer at {bufferOffset} to {fileOffset}");
         byte[] found = Target.Take(fileOffset, data.Length);
-        World.Check(found.AsSpan().SequenceEqual(data), rule, $"a write of {data.Length} bytes from the buffer at {bufferOffset} to {fileOffset} {Difference(data, found)}.");
+        CheckEqual(data, found, rule, $"a write of {data.Length} bytes from the buffer at {bufferOffset} to {fileOffset}");
     }
 
     /// <summary>The buffer's contents.</summary>
@@ -87,10 +87,13 @@ internal sealed class ImporterStage : IDisposable
         return contents;
     }
 
-    internal void CheckContents(byte[] expected, string rule, string what)
+    internal void CheckContents(byte[] expected, string rule, string what) => CheckEqual(expected, Contents(), rule, what);
+
+    /// <summary>Bytes must be what they should be.</summary>
+    internal void CheckEqual(byte[] expected, byte[] found, string rule, string what)
     {
-        byte[] found = Contents();
-        World.Check(found.AsSpan().SequenceEqual(expected), rule, $"{what} {Difference(expected, found)}.");
+        if (!found.AsSpan().SequenceEqual(expected))
+            throw World.Broken(rule, $"{what} {Difference(expected, found)}.");
     }
 
     /// <summary>A completion must be a success of so many bytes.</summary>
@@ -114,7 +117,7 @@ internal sealed class ImporterStage : IDisposable
         return $"differs in {wrong} bytes from what it should be, first in byte {first}: {found[first]:x2} instead of {expected[first]:x2}";
     }
 
-    private void Prepared(bool prepared)
+    private static void Prepared(bool prepared)
     {
         if (!prepared)
             throw new InvalidOperationException("The contract has prepared more requests than the ring holds.");

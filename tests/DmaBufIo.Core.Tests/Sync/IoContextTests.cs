@@ -111,7 +111,7 @@ public sealed class IoContextTests
     [Fact]
     public void T14_a_batch_that_begins_at_the_very_moment_of_a_visit_either_waits_or_is_waited_for()
     {
-        const int Rounds = 30_000;
+        const int Rounds = 60_000;
         IoContext[] contexts = [new("even"), new("odd")];
         int go = -1;
         int done = -1;
@@ -139,7 +139,10 @@ public sealed class IoContextTests
         {
             IoContext context = contexts[i & 1];
             Volatile.Write(ref go, i);
-            Thread.SpinWait(i % 24);
+
+            // Until the owner has seen it takes some ten nanoseconds, more or less: in small steps, so that some rounds begin on both sides at once.
+            for (int step = i % 400; step > 0; step--)
+                _ = Volatile.Read(ref broken);
             context.Visit(() =>
             {
                 for (int look = 0; look < 40; look++)

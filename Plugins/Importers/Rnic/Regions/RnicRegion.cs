@@ -19,7 +19,7 @@ internal sealed class RnicRegion : RdmaMemoryRegion
         _device = device;
         Access = access;
         DmaDirection direction = DmaDirection.ToDevice | ((access & RdmaAccess.LocalWrite) != 0 ? DmaDirection.FromDevice : DmaDirection.None);
-        Token = DmaBufToken.Create(device, buffer, direction, options, (b, d) => new RnicTokenDriver(b, d, device.Device));
+        Token = DmaBufToken.Create(device, buffer, direction, options, (b, d) => new RangeTokenDriver(b, d, device.Device));
     }
 
     /// <inheritdoc/>
