@@ -35,7 +35,7 @@ public sealed class CopyTests : IDisposable
     {
         byte[] bytes = Bytes(size);
 
-        Assert.Equal(size, await Job("testdisk").RunAsync(TestContext.Current.CancellationToken));
+        Assert.Equal(size, await Job("testdisk:a").RunAsync(TestContext.Current.CancellationToken));
 
         Assert.True(_disks.Disk!.Store[..size].SequenceEqual(bytes));
         Assert.Equal((0, 0), (_iommu.Faults, _iommu.StaleAccesses));
@@ -49,7 +49,7 @@ public sealed class CopyTests : IDisposable
         Bytes(1000);
         _disks.Prepare = static disk => disk.FailWith = Errno.EIO;
 
-        DmaBufIoException e = await Assert.ThrowsAsync<DmaBufIoException>(() => Job("testdisk").RunAsync(TestContext.Current.CancellationToken));
+        DmaBufIoException e = await Assert.ThrowsAsync<DmaBufIoException>(() => Job("testdisk:a").RunAsync(TestContext.Current.CancellationToken));
 
         Assert.Equal(Errno.EIO, e.Errno);
         Assert.Empty(_host.Devices);
@@ -61,7 +61,7 @@ public sealed class CopyTests : IDisposable
     {
         Bytes((1 << 20) + 1);
 
-        DmaBufIoException e = await Assert.ThrowsAsync<DmaBufIoException>(() => Job("testdisk").RunAsync(TestContext.Current.CancellationToken));
+        DmaBufIoException e = await Assert.ThrowsAsync<DmaBufIoException>(() => Job("testdisk:a").RunAsync(TestContext.Current.CancellationToken));
 
         Assert.Equal(Errno.ENOSPC, e.Errno);
     }
@@ -71,7 +71,8 @@ public sealed class CopyTests : IDisposable
     {
         DmaBufIoException e = await Assert.ThrowsAsync<DmaBufIoException>(() => Job("unknown:1M").RunAsync(TestContext.Current.CancellationToken));
 
-        Assert.Contains("'unknown'", e.Message, StringComparison.Ordinal);
+        Assert.Equal(Errno.EINVAL, e.Errno);
+        Assert.Contains("unknown:1M", e.Message, StringComparison.Ordinal);
     }
 
     private CopyJob Job(string device) => new(_host, Options.Create(new CopyOptions { File = _file, Device = device }));

@@ -21,6 +21,8 @@ public sealed class MoveTests : IDisposable
     private readonly BlockDeviceFile _file;
     private readonly Ring _ring;
 
+    private static CancellationToken Cancelled => TestContext.Current.CancellationToken;
+
     public MoveTests()
     {
         _host = DmaBufIoHost.Create(new DmaBufIoOptions { LoadPluginFolder = false }.UseFabric(_iommu));
@@ -52,7 +54,7 @@ public sealed class MoveTests : IDisposable
 
         for (int i = 0; i < 3; i++)
         {
-            _buffer.Move();
+            _buffer.Move(Cancelled);
             _device.Store.Clear();
             Assert.True(_ring.TryWriteFixed(_file, slot: 0, bufferOffset: 4096, length: 8192, fileOffset: 512, userData: 1));
             Run();
@@ -63,14 +65,14 @@ public sealed class MoveTests : IDisposable
     }
 
     [Fact]
-    public void F7_a_move_waits_for_the_request_that_uses_the_buffer()
+    public async Task F7_a_move_waits_for_the_request_that_uses_the_buffer()
     {
         _device.Hold = true;
         Assert.True(_ring.TryReadFixed(_file, slot: 0, bufferOffset: 0, length: 4096, fileOffset: 0, userData: 1));
-        _ring.Submit();
+        _ring.Submit(Cancelled);
         MemoryPlace before = Place();
 
-        Task<InvalidationReport> move = Task.Run(() => _buffer.Move());
+        Task<InvalidationReport> move = Task.Run(() => _buffer.Move(Cancelled), Cancelled);
         while (!_buffer.Buffer.Reservation.IsLocked)
             Thread.Yield();
         Assert.False(move.IsCompleted);
@@ -78,7 +80,7 @@ public sealed class MoveTests : IDisposable
         _device.Finish();
         Reap();
 
-        Assert.Equal(1, move.GetAwaiter().GetResult().KilledMaps);
+        Assert.Equal(1, (await move).KilledMaps);
         Assert.NotEqual(before, Place());
         Assert.Equal((0, 0), (_iommu.Faults, _iommu.StaleAccesses));
     }
@@ -87,11 +89,11 @@ public sealed class MoveTests : IDisposable
     public void A_buffer_that_a_static_attachment_pins_does_not_move()
     {
         DmaAttachment attachment = _buffer.Buffer.Attach(_device.Device, target: null);
-        Assert.Equal(Errno.EBUSY, Assert.Throws<DmaBufIoException>(() => _buffer.Move()).Errno);
+        Assert.Equal(Errno.EBUSY, Assert.Throws<DmaBufIoException>(() => _buffer.Move(Cancelled)).Errno);
         _buffer.Buffer.Detach(attachment, target: null);
 
         MemoryPlace before = Place();
-        _buffer.Move();
+        _buffer.Move(Cancelled);
         Assert.NotEqual(before, Place());
     }
 

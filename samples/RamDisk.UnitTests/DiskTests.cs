@@ -44,14 +44,14 @@ public sealed class DiskTests : IDisposable
     {
         byte[] data = [.. Enumerable.Range(0, 512).Select(static i => (byte)i)];
         _port.Found(0x10200, 512).Returns(data);
-        _port.Written(0x10400, Arg.Is<byte[]>(b => b.AsSpan().SequenceEqual(data))).Returns(Errno.Ok);
+        _port.Written(0x10400, Arg.Is<byte[]>(b => Enumerable.SequenceEqual(b, data))).Returns(Errno.Ok);
 
         Assert.Equal(Errno.Ok, Run(BioOperation.Write, memoryOffset: 512, sector: 3));
         DeviceRange forWriting = _mapped!;
         Assert.Equal(Errno.Ok, Run(BioOperation.Read, memoryOffset: 1024, sector: 3));
 
         Assert.Equal((DmaDirection.ToDevice, DmaDirection.FromDevice), (forWriting.Direction, _mapped!.Direction));
-        _port.Received(1).Written(0x10400, Arg.Is<byte[]>(b => b.AsSpan().SequenceEqual(data)));
+        _port.Received(1).Written(0x10400, Arg.Is<byte[]>(b => Enumerable.SequenceEqual(b, data)));
         _space.Received(1).Unmap(forWriting);
         _space.Received(1).Unmap(_mapped);
     }
