@@ -21,7 +21,8 @@ try
     using (FileStream target = File.Create(args[1]))
         target.SetLength(size);
     using var iommu = new ModelIommu();
-    var options = new DmaBufIoOptions { PluginFolder = Path.Combine(AppContext.BaseDirectory, "plugins") };
+    var options = new DmaBufIoOptions();
+    options.PluginFolder = Environment.GetEnvironmentVariable("DMABUFIO_PLUGINS") ?? options.PluginFolder; // else "plugins" beside the program
     using DmaBufIoHost host = DmaBufIoHost.Create(options.UseFabric(iommu));
     long copied = Counters.BytesCopied.Value;
     byte[] onGpu;

@@ -5,12 +5,12 @@ using DmaBufIo.Io;
 namespace RamDisk;
 
 /// <summary>A circle of bios: taken, then moved when the doorbell rings, then ended when polled.</summary>
-internal sealed class RamDiskQueue(RamDisk disk, IoContext context, BioPool bios, int depth) : BlockQueue
+internal sealed class DiskQueue(Disk disk, IoContext context, BioPool bios, int depth) : BlockQueue
 {
     private readonly (BioHandle Bio, Errno Status)[] _slots = new (BioHandle, Errno)[depth];
-    private long _ended;
-    private long _moved;
     private long _taken;
+    private long _moved;
+    private long _ended;
 
     public override int Room => (int)(_ended + _slots.Length - _taken);
 
@@ -39,5 +39,5 @@ internal sealed class RamDiskQueue(RamDisk disk, IoContext context, BioPool bios
         return count;
     }
 
-    public override void Dispose() => disk.Forget(context);
+    public override void Dispose() => disk.Contexts.Remove(context);
 }
