@@ -17,7 +17,7 @@ public abstract partial class ImporterContract(IImporterFixture fixture) : Contr
     private bool Can(ImporterCapabilities capability) => (Fixture.Capabilities & capability) == capability;
 
     private void SkipUnless(ImporterCapabilities capability) =>
-        SkipUnless(Can(capability), $"The fixture does not list the capability {capability} of its device.");
+        SkipUnless(Can(capability), $"The fixture does not list the capability {capability & ~Fixture.Capabilities} of its device.");
 
     /// <summary>Runs a fact with a device, a ring and a buffer of these pieces; the device and the ring are closed before the world looks for what is left.</summary>
     private void OnStage(Action<ImporterStage> fact, params long[] pieces) => OnStage(pieces.Length == 0 ? new StageSetup() : new StageSetup { Pieces = pieces }, fact);

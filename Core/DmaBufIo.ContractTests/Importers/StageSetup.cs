@@ -22,7 +22,17 @@ internal sealed record StageSetup
     /// <summary>Requests that the ring holds.</summary>
     internal int Entries { get; init; } = 64;
 
+    /// <summary>How rings learn of completions. One that sleeps does not look by itself: it is woken, or sleeps for ever.</summary>
+    internal CompletionMode Completion { get; init; }
+
     /// <summary>A ring of this kind.</summary>
-    internal RingOptions Ring(string name) =>
-        new() { Name = name, Entries = Entries, Bios = Math.Max(1024, 4 * Entries), Tokens = TokenOptions.Default with { Design = Design } };
+    internal RingOptions Ring(string name) => new()
+    {
+        Name = name,
+        Entries = Entries,
+        Bios = Math.Max(1024, 4 * Entries),
+        Tokens = TokenOptions.Default with { Design = Design },
+        Completion = Completion,
+        HealthCheckInterval = Timeout.InfiniteTimeSpan,
+    };
 }
