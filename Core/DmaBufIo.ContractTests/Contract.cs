@@ -44,10 +44,18 @@ public abstract class Contract
     /// <param name="reason">What is not there, as a sentence.</param>
     private protected static void SkipUnless(bool holds, string reason) => Assert.SkipUnless(holds, reason);
 
-    // The fact has found something: what closing finds after that follows from it, and must not take its place. On a thread of its own, because what is stuck may stay so.
+    // The fact has found something: what closing finds after that follows from it, and must not take its place. On a thread of its own, because what is stuck may stay so; it keeps what it uses.
     private static void Abandon(ContractWorld world)
     {
-        var closing = new Thread(() => Record.Exception(world.Dispose)) { Name = "closing", IsBackground = true };
+        var closing = new Thread(() =>
+        {
+            if (world.WaitForActors())
+                Record.Exception(world.Dispose);
+        })
+        {
+            Name = "closing",
+            IsBackground = true,
+        };
         closing.Start();
         closing.Join(Hang.Limit);
     }

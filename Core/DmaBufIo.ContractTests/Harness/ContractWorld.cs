@@ -155,6 +155,10 @@ public sealed class ContractWorld : IDisposable
         }
     }
 
+    /// <summary>A fact has failed: waits until its actors have returned.</summary>
+    /// <returns>False when one is stuck. What it uses must stay then.</returns>
+    internal bool WaitForActors() => _threads.WaitForAll();
+
     /// <summary>Closes everything.</summary>
     public void Dispose()
     {

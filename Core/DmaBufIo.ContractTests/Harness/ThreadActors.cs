@@ -35,6 +35,10 @@ internal sealed class ThreadActors : IActors
         _started.Clear();
     }
 
+    /// <summary>Waits for those that nobody has joined, whatever becomes of them.</summary>
+    /// <returns>False when one has not returned within the limit.</returns>
+    internal bool WaitForAll() => _started.TrueForAll(static actor => actor.TryWaitForEnd());
+
     private sealed class Actor : IActor
     {
         private readonly Thread _thread;
@@ -74,6 +78,8 @@ internal sealed class ThreadActors : IActors
             Rethrow();
             return false;
         }
+
+        internal bool TryWaitForEnd() => _thread.Join(Hang.Limit);
 
         internal void WaitForEnd()
         {
