@@ -200,20 +200,15 @@ internal sealed class ExporterStage
     /// <summary>The fact has found something: closes as far as that goes. What it finds on the way follows from that, and is not told.</summary>
     internal void Abandon()
     {
-        // On a thread of its own: an exporter that is stuck may hold a lock for ever.
+        // On a thread of its own: an exporter that is stuck may hold a lock for ever. Whoever is in the middle of something keeps what it uses.
         var closing = new Thread(() =>
         {
+            foreach (PuppetImporter importer in _devices.OfType<PuppetImporter>())
+                importer.LetGo();
+            if (!World.WaitForActors())
+                return;
             foreach (IDisposable closed in _devices.Concat(_targets))
-            {
-                try
-                {
-                    closed.Dispose();
-                }
-                catch (Exception)
-                {
-                    // The fact's own finding is what the author is told.
-                }
-            }
+                Record.Exception(closed.Dispose);
         })
         {
             Name = "closing",

@@ -76,13 +76,19 @@ internal sealed class PuppetImporter : IDisposable
         rule,
         $"{what}: a request of {Device.Name} ended with {completion.Status}: {Token.LastMapError?.Message ?? ExporterStage.LastReportOf(_world)}");
 
+    /// <summary>Lets the device end what it holds.</summary>
+    internal void LetGo()
+    {
+        Device.Hold = false;
+        Device.Finish();
+    }
+
     /// <summary>Closes ring, file and device; what is left then of the buffer's references is the exporter's.</summary>
     public void Dispose()
     {
         if (_closed)
             return;
-        Device.Hold = false;
-        Device.Finish();
+        LetGo();
         RemovedBuffer removed = Ring.RemoveBuffer(0);
         Close();
         using var limit = new CancellationTokenSource(Hang.Limit);

@@ -167,6 +167,8 @@ internal sealed class FileStage
         var closing = new Thread(() =>
         {
             Record.Exception(LetGo);
+            if (!World.WaitForActors())
+                return;
             Record.Exception(CloseRing);
             foreach (ImporterTarget target in _targets)
                 Record.Exception(target.Dispose);

@@ -179,7 +179,8 @@ public sealed class ContractWorld : IDisposable
             {
                 while (_endings.TryPop(out Action? close))
                     close();
-                Dispose();
+                if (WaitForActors())
+                    Dispose();
             }
             catch (Exception e) when (e is not OutOfMemoryException)
             {
@@ -212,6 +213,10 @@ public sealed class ContractWorld : IDisposable
                 throw Broken("L4", $"{_driverFaults[0].Callback} threw {_driverFaults[0].Exception.GetType().Name}: {_driverFaults[0].Exception.Message}", _driverFaults[0].Exception);
         }
     }
+
+    /// <summary>A fact has failed: waits until its actors have returned.</summary>
+    /// <returns>False when one is stuck. What it uses must stay then.</returns>
+    internal bool WaitForActors() => _threads.WaitForAll();
 
     /// <summary>Closes everything.</summary>
     public void Dispose()

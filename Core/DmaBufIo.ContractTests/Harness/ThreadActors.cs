@@ -38,6 +38,10 @@ internal sealed class ThreadActors : IActors
             actor.Join();
     }
 
+    /// <summary>Waits for those that nobody has joined, whatever becomes of them.</summary>
+    /// <returns>False when one has not returned within the limit.</returns>
+    internal bool WaitForAll() => _started.TrueForAll(static actor => actor.TryWaitForEnd());
+
     private sealed class Actor : IActor
     {
         // A wait that is going to end by itself does so sooner: threads wait for a moment all the time.
@@ -79,6 +83,8 @@ internal sealed class ThreadActors : IActors
             Rethrow();
             return false;
         }
+
+        internal bool TryWaitForEnd() => _thread.Join(Hang.Limit);
 
         internal void WaitForEnd()
         {

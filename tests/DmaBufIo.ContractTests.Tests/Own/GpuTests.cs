@@ -23,4 +23,9 @@ public sealed class GpuExporterTests() : ExporterContract(new GpuFixture("slot=h
 public sealed class SmallGpuExporterTests() : ExporterContract(new GpuFixture("slot=hb0/rp1/sw0/gpu,vram=17M", ExporterCapabilities.Large));
 
 /// <summary>Buffers that stay in main memory unless they are moved on demand.</summary>
-public sealed class GpuSystemMemoryExporterTests() : ExporterContract(new GpuFixture("slot=hb0/rp1/sw0/gpu,vram=64M,placement=system", ExporterCapabilities.PeerToPeer | ExporterCapabilities.Pressure));
+public sealed class GpuSystemMemoryExporterTests() : ExporterContract(new GpuFixture("slot=hb0/rp1/sw0/gpu,vram=64M,placement=system", ExporterCapabilities.PeerToPeer))
+{
+    [Fact]
+    public override void F7_requests_survive_that_memory_is_short() =>
+        Assert.Skip("A buffer that is kept in main memory is not evicted.");
+}
