@@ -60,7 +60,7 @@ public abstract partial class BlockDeviceContract
     {
         SkipUnless(BlockDeviceCapabilities.KeepsData);
         var model = new BlockDeviceModel(stage);
-        Generated.Check(stage.World, "B1", 40, 60, model.Run);
+        GeneratedCases.Check(stage.World, "B1", 40, 60, model.Run);
     });
 
     private static IEnumerable<(long DeviceOffset, long MemoryOffset, int Size)> Ranges(BlockDeviceStage stage)

@@ -1,56 +1,68 @@
+using System.Globalization;
 using FsCheck;
 using FsCheck.Fluent;
+using Microsoft.FSharp.Core;
 
 namespace DmaBufIo.ContractTests;
 
-/// <summary>A step of a generated case: four numbers whose meaning is the model's.</summary>
-/// <param name="Kind">What is done, from 0 to 99.</param>
-/// <param name="Place">Where, from 0 to 99,999.</param>
-/// <param name="Length">How much, from 0 to 999.</param>
-/// <param name="Memory">In which memory, from 0 to 9,999.</param>
-public readonly record struct GeneratedStep(int Kind, int Place, int Length, int Memory);
-
-/// <summary>Generated cases. A failure is told with the seed and the shortest case that still fails.</summary>
+/// <summary>
+/// Runs generated sequences of steps, and when one breaks a rule looks for a shorter one that does. The seed is printed, and taken again from the environment's DMABUFIO_CONTRACT_SEED.
+/// </summary>
 internal static class Generated
 {
-    /// <summary>Runs random lists of steps; what breaks a rule in one is told as it is, with the case.</summary>
-    /// <param name="world">For the message.</param>
-    /// <param name="rule">The rule that is broken by anything but a <see cref="BrokenRuleException"/>.</param>
-    /// <param name="cases">How many lists.</param>
-    /// <param name="length">How long the longest is.</param>
-    /// <param name="run">Runs one list from the start.</param>
-    internal static void Check(ContractWorld world, string rule, int cases, int length, Action<GeneratedStep[]> run)
-    {
-        Gen<GeneratedStep> step =
-            from kind in Gen.Choose(0, 99)
-            from place in Gen.Choose(0, 99_999)
-            from size in Gen.Choose(0, 999)
-            from memory in Gen.Choose(0, 9_999)
-            select new GeneratedStep(kind, place, size, memory);
+    private const string Variable = "DMABUFIO_CONTRACT_SEED";
 
-        // A shorter list is a case too, so that a failure shrinks.
-        Arbitrary<GeneratedStep[]> lists = Arb.From(
-            Gen.Choose(1, length).SelectMany(n => step.ArrayOf(n)),
-            static failing => Enumerable.Range(0, failing.Length).Select(gone => failing.Where((_, i) => i != gone).ToArray()));
-        BrokenRuleException? broken = null;
+    /// <summary>Runs sequences.</summary>
+    /// <typeparam name="T">A step; its text is how messages tell it.</typeparam>
+    /// <param name="world">Where a broken rule is told.</param>
+    /// <param name="steps">Makes a step.</param>
+    /// <param name="count">How many sequences.</param>
+    /// <param name="length">The longest of them, about.</param>
+    /// <param name="run">Runs one from a state that does not depend on those before.</param>
+    /// <param name="canGoOn">False when what was run last has left a state from which nothing can be run: nothing shorter is looked for.</param>
+    internal static void Run<T>(ContractWorld world, Gen<T> steps, int count, int length, Action<T[]> run, Func<bool> canGoOn)
+    {
+        ulong seed = ulong.TryParse(Environment.GetEnvironmentVariable(Variable), NumberStyles.None, CultureInfo.InvariantCulture, out ulong given) ? given : (ulong)System.Random.Shared.NextInt64();
+        TestContext.Current.TestOutputHelper?.WriteLine($"{Variable}={seed}");
+        (T[] Steps, BrokenRuleException Found)? last = null;
+        bool isOver = false;
+        void RunOne(T[] sequence)
+        {
+            if (isOver)
+                return;
+            try
+            {
+                run(sequence);
+            }
+            catch (BrokenRuleException e)
+            {
+                // A sequence that is tried now is a shorter one of the last that failed.
+                last = (sequence, e);
+                isOver = !canGoOn();
+                throw;
+            }
+        }
+
+        Config config = Config.QuickThrowOnFailure.WithMaxTest(count).WithEndSize(length).WithQuietOnSuccess(true).WithReplay(FSharpOption<Replay>.Some(new Replay(new Rnd(seed), FSharpOption<int>.None)));
         try
         {
-            FsCheck.Check.One(Config.QuickThrowOnFailure.WithMaxTest(cases), Prop.ForAll(lists, steps =>
-            {
-                try
-                {
-                    run(steps);
-                }
-                catch (BrokenRuleException e)
-                {
-                    broken = e; // of the failing cases the last one is the shortest
-                    throw;
-                }
-            }));
+            Check.One(config, Prop.ForAll(Arb.ToArbitrary(steps.ArrayOf(), Shorter), new Action<T[]>(RunOne)));
         }
-        catch (Exception e) when (e is not OutOfMemoryException)
+        catch (Exception e) when (last is not null)
         {
-            throw world.Broken(broken?.Rule ?? rule, $"{broken?.Did ?? e.GetType().Name}{Environment.NewLine}Found by a generated case: {e.Message}", e);
+            (T[] sequence, BrokenRuleException found) = last.Value;
+            string told = string.Join(", ", sequence);
+            throw world.Broken(found.Rule, $"{found.Did} The shortest sequence found that shows it: {told}.", e, $"{Variable}={seed}");
+        }
+    }
+
+    /// <summary>Sequences without some of the steps: without a half, a quarter, ... a single one.</summary>
+    private static IEnumerable<T[]> Shorter<T>(T[] steps)
+    {
+        for (int part = steps.Length / 2; part >= 1; part /= 2)
+        {
+            for (int from = 0; from < steps.Length; from += part)
+                yield return [.. steps.Take(from), .. steps.Skip(from + part)];
         }
     }
 }

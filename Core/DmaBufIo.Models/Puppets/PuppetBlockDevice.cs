@@ -26,11 +26,12 @@ public sealed class PuppetBlockDevice : BlockDevice, IDisposable
     /// <param name="port">The device's end.</param>
     /// <param name="capacity">Bytes, a multiple of the block size.</param>
     /// <param name="limits">What it accepts in one bio.</param>
-    public PuppetBlockDevice(string name, DmaAddressSpace space, DmaPort port, int capacity, QueueLimits limits)
+    /// <param name="location">Where it hangs in the PCI tree; null when that is not known.</param>
+    public PuppetBlockDevice(string name, DmaAddressSpace space, DmaPort port, int capacity, QueueLimits limits, DeviceLocation? location = null)
     {
         Name = name;
         Port = port;
-        Device = new DmaDevice(name, space);
+        Device = new DmaDevice(name, space) { Location = location };
         Limits = limits;
         _store = new byte[capacity];
     }
