@@ -155,10 +155,13 @@ public abstract partial class PciFunctionContract
     {
         SkipUnless(PciFunctionCapabilities.Dma | PciFunctionCapabilities.Interrupts | PciFunctionCapabilities.Model);
         long calls = 0;
-        stage.Work.Start();
-        stage.Transfer("C6");
         for (int vector = 0; vector < stage.Function.InterruptVectors; vector++)
             stage.Function.SetInterruptHandler(vector, () => Interlocked.Increment(ref calls));
+        stage.Work.Start();
+        stage.Transfer("C6");
+
+        // A DMA may be found to have ended before its interrupt comes.
+        stage.World.Eventually(() => Interlocked.Read(ref calls) > 0, "C6", "a DMA has ended, and no interrupt came.");
         ulong address = stage.Address;
         using var hold = new DmaHold(stage.World.Fabric, PciFunctionStage.MemoryName);
         long before = Interlocked.Read(ref calls);
