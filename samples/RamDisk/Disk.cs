@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using DmaBufIo.Block;
 using DmaBufIo.Devices;
 using DmaBufIo.Dma;
@@ -16,6 +17,7 @@ internal sealed class Disk : BlockDevice, IDisposable
     private readonly MemoryRegion _store;
     private readonly DmaDevice _device;
     private readonly DmaPort _port;
+    private readonly ConcurrentDictionary<DiskQueue, IoContext> _queues = new();
 
     internal Disk(IDmaFabric fabric, string name, long size)
     {
@@ -38,7 +40,9 @@ internal sealed class Disk : BlockDevice, IDisposable
     public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth)
     {
         _device.ThrowIfRemoved("RamDisk");
-        return new DiskQueue(this, bios, depth);
+        var queue = new DiskQueue(this, bios, depth);
+        _queues[queue] = context;
+        return queue;
     }
 
     // Map, unmap and release: Core's driver for devices that reach memory by ranges.
@@ -50,9 +54,14 @@ internal sealed class Disk : BlockDevice, IDisposable
         : bio.Operation == BioOperation.Flush ? Errno.Ok
         : BioTransfer.Move(bio, backing, _device, _port, _store.Span(bio.Sector << 9, (int)bio.Size));
 
-    /// <summary>Removes the disk: what is in flight ends, then every map of it goes (T11).</summary>
+    internal void Closed(DiskQueue queue) => _queues.TryRemove(queue, out _);
+
+    /// <summary>Removes the disk (T11): bios end with an error from now on, a visit waits for a batch that is moving data, then every map goes.</summary>
     public void Dispose()
     {
+        _device.MarkRemoved();
+        foreach (IoContext context in _queues.Values)
+            context.Visit(static () => { });
         _device.Remove();
         _fabric.RemoveDevice(_device.AddressSpace);
         _store.Dispose();

@@ -38,7 +38,5 @@ internal sealed class DiskQueue(Disk disk, BioPool bios, int depth) : BlockQueue
         return count;
     }
 
-    public override void Dispose()
-    {
-    }
+    public override void Dispose() => disk.Closed(this);
 }
