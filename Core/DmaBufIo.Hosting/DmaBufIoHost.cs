@@ -4,6 +4,7 @@ using DmaBufIo.Errors;
 using DmaBufIo.Hosting.Topology;
 using DmaBufIo.Plugins;
 using DmaBufIo.Rings;
+using DmaBufIo.Sync;
 using DmaBufIo.Tokens;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -19,6 +20,9 @@ namespace DmaBufIo.Hosting;
 /// </summary>
 public sealed class DmaBufIoHost : IDisposable
 {
+    // Long for closing, which ends requests instead of waiting for them; short for whoever has asked the application to end.
+    private static readonly TimeSpan s_grace = TimeSpan.FromSeconds(5);
+
     private readonly ILogger _logger;
     private readonly IServiceProvider _services;
     private readonly OwnedStack _owned = new();
@@ -26,7 +30,10 @@ public sealed class DmaBufIoHost : IDisposable
     private readonly Lock _lock = new();
     private readonly List<OpenedDevice> _devices = [];
     private readonly List<ExportedBuffer> _buffers = [];
+    private readonly WaitQueue _closed = new();
+    private readonly CancellationTokenSource _ending = new();
     private readonly DeviceTree _tree;
+    private PluginWatcher? _watcher;
     private IDmaFabric? _fabric;
     private bool _prepared;
     private bool _started;
@@ -43,7 +50,7 @@ public sealed class DmaBufIoHost : IDisposable
         builder.RegisterInstance(configuration).As<IConfiguration>().ExternallyOwned();
         builder.Register(_ => _fabric ?? throw NoFabric()).As<IDmaFabric>().ExternallyOwned();
         IContainer root = _owned.Push(builder.Build());
-        Plugins = new PluginManager(new PluginActivator(root, options, configuration), _logger);
+        Plugins = new PluginManager(new PluginActivator(root, options, configuration), () => Devices, () => Buffers, _ending.Token, _logger);
         _tree = new DeviceTree(Plugins, _logger);
     }
 
@@ -60,9 +67,20 @@ public sealed class DmaBufIoHost : IDisposable
     public TokenOptions TokenOptions => TokenOptions.Default with { Design = Options.Invalidation };
 
     /// <summary>
-    /// How rings are made, from <see cref="DmaBufIoOptions.Invalidation"/> and <see cref="DmaBufIoOptions.TransferPolicy"/>: <c>new Ring(host.RingOptions with { Entries = 32 })</c>.
+    /// How rings are made, from <see cref="DmaBufIoOptions.Invalidation"/>, <see cref="DmaBufIoOptions.TransferPolicy"/> and <see cref="DmaBufIoOptions.RequestTimeout"/>:
+    /// <c>new Ring(host.RingOptions with { Entries = 32 })</c>. Rings that are made so are counted (<see cref="Rings"/>), and waited for when the application stops.
     /// </summary>
-    public RingOptions RingOptions => new() { Tokens = TokenOptions, TransferPolicy = Options.TransferPolicy };
+    public RingOptions RingOptions => new()
+    {
+        Tokens = TokenOptions,
+        TransferPolicy = Options.TransferPolicy,
+        RequestTimeout = Options.RequestTimeout,
+        TimeProvider = Options.TimeProvider,
+        Group = Rings,
+    };
+
+    /// <summary>The rings that were made from <see cref="RingOptions"/>.</summary>
+    public RingGroup Rings { get; } = new();
 
     /// <summary>The open devices, in the order of opening.</summary>
     public IReadOnlyList<OpenedDevice> Devices
@@ -128,7 +146,7 @@ public sealed class DmaBufIoHost : IDisposable
     /// Makes the fabric and loads the plugins: the built-in ones, then those of the folder. Does nothing when it was started already.
     /// </summary>
     /// <exception cref="DmaBufIoException">
-    /// The plugin folder is missing (<c>ENOENT</c>). Single plugins that are refused do not keep the host from starting.
+    /// The plugin folder is missing (<c>ENOENT</c>), or cannot be watched (<c>EMFILE</c>). Single plugins that are refused do not keep the host from starting.
     /// </exception>
     public void Start()
     {
@@ -140,7 +158,7 @@ public sealed class DmaBufIoHost : IDisposable
             if (!_prepared)
                 Prepare();
             if (Options.LoadPluginFolder)
-                Plugins.LoadAll(Options.PluginFolder);
+                LoadFolder();
             _started = true;
             IReadOnlyList<PluginStatus> all = Plugins.All;
             _logger.Started(all.Count(static s => s.State == PluginState.Loaded), all.Count(static s => s.State == PluginState.Refused));
@@ -247,7 +265,6 @@ public sealed class DmaBufIoHost : IDisposable
     public ExportedBuffer CreateBuffer(string exporterExpression, string name, long size)
     {
         ThrowIfNotStarted();
-        DeviceExpression parsed = new ExpressionParser(Plugins.DeviceWords, Plugins.ExporterWords).ParseExporter(exporterExpression);
         if (size <= 0 || size % Memory.MemoryRegion.PageSize != 0)
             throw new DmaBufIoException(
                 Errno.EINVAL,
@@ -256,6 +273,33 @@ public sealed class DmaBufIoHost : IDisposable
                 $"the size is not a positive multiple of the page size ({Memory.MemoryRegion.PageSize})",
                 "Round it up to whole pages",
                 range: $"0+{size}");
+        return CreateBuffer(exporterExpression, name, (factory, parsed) => factory.Create(parsed, name, size));
+    }
+
+    /// <summary>Makes a buffer of memory that the application has already: ranges of sealed memory files, in order.</summary>
+    /// <param name="exporterExpression">An exporter that takes memory files (<see cref="IMemoryFileExporter"/>), for example "udmabuf"; without options.</param>
+    /// <param name="name">A name for the buffer, for messages.</param>
+    /// <param name="ranges">See <see cref="IMemoryFileExporter.Export"/>.</param>
+    /// <returns>The buffer; the caller disposes it, or the host does when it stops.</returns>
+    /// <exception cref="DmaBufIoException">
+    /// A broken expression, an unknown exporter, a wrong range (<c>EINVAL</c>), or an exporter that takes no memory files (<c>EOPNOTSUPP</c>).
+    /// </exception>
+    public ExportedBuffer CreateBuffer(string exporterExpression, string name, IReadOnlyList<MemoryFileRange> ranges)
+    {
+        ThrowIfNotStarted();
+        return CreateBuffer(exporterExpression, name, (factory, parsed) =>
+        {
+            parsed.AllowOnly();
+            parsed.AllowNoText();
+            return factory is IMemoryFileExporter exporter
+                ? exporter.Export(name, ranges)
+                : throw new DmaBufIoException(Errno.EOPNOTSUPP, "Hosting", $"buffer {name}", $"exporter '{parsed.Word}' makes no buffers of memory files", "Use an exporter that does, for example udmabuf");
+        });
+    }
+
+    private ExportedBuffer CreateBuffer(string exporterExpression, string name, Func<IExporterFactory, DeviceExpression, DmaBufs.DmaBuf> make)
+    {
+        DeviceExpression parsed = new ExpressionParser(Plugins.DeviceWords, Plugins.ExporterWords).ParseExporter(exporterExpression);
         if (Plugins.Find(p => p.Exporter(parsed.Word)) is not var (factory, use))
             throw parsed.Broken(
                 parsed.Position,
@@ -265,11 +309,11 @@ public sealed class DmaBufIoHost : IDisposable
         // The use spans the plugin's code; from then on the buffer itself is what keeps the plugin.
         using (use)
         {
-            DmaBufs.DmaBuf made = factory.Create(parsed, name, size);
+            DmaBufs.DmaBuf made = make(factory, parsed);
             Plugins.AddBuffer(use.Plugin, made);
             var buffer = new ExportedBuffer(parsed, use.Plugin.Status.Name, made, factory, Dropped);
             Add(_buffers, buffer);
-            _logger.BufferCreated(name, size, exporterExpression);
+            _logger.BufferCreated(name, made.Size, exporterExpression);
             return buffer;
         }
     }
@@ -289,7 +333,10 @@ public sealed class DmaBufIoHost : IDisposable
             owned.Push(device);
     }
 
-    /// <summary>Closes everything: devices, buffers, plugins, and the fabric where the host made it. Idempotent.</summary>
+    /// <summary>
+    /// Closes everything: devices, buffers, plugins, and the fabric where the host made it. Idempotent. Where somebody else is closing a device and does not come to an end, it is left after some
+    /// seconds with the plugins as they are: nothing is unloaded under a device.
+    /// </summary>
     /// <exception cref="AggregateException">As <see cref="CloseAll"/>.</exception>
     public void Dispose()
     {
@@ -303,13 +350,42 @@ public sealed class DmaBufIoHost : IDisposable
             }
         }
 
+        _ending.Cancel(); // a drain that waits would keep the host
         using var all = new OwnedStack();
+        all.Push(_ending);
         all.Push(new Ending(() => _logger.Stopped()));
-        if (Options.OwnsFabric && _fabric is IDisposable fabric)
-            all.Push(fabric);
-        all.Push(_owned);
-        all.Push(new Ending(Plugins.UnloadAll));
+        all.Push(new Ending(EndPlugins));
         all.Push(new Ending(CloseAll));
+        if (_watcher is { } watcher)
+            all.Push(watcher);
+    }
+
+    /// <summary>
+    /// The application has ended its part: lets requests in flight end by themselves, as long as there is time, then closes devices and buffers.
+    /// </summary>
+    /// <param name="cancellationToken">The time to stop is up: what is in flight is ended by closing its device.</param>
+    /// <exception cref="OperationCanceledException">A device has not closed in the time, nor in some seconds more.</exception>
+    internal async Task StopAsync(CancellationToken cancellationToken)
+    {
+        _watcher?.Dispose();
+        await Task.Run(() => AwaitRequests(cancellationToken), CancellationToken.None).ConfigureAwait(false);
+        var closing = Task.Run(CloseAll, CancellationToken.None);
+        try
+        {
+            await closing.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (!closing.IsCompleted)
+        {
+            // Closing ends requests and waits for nothing else: it has its own time, or requests that were given all of it would leave none.
+            await Task.WhenAny(closing, Task.Delay(s_grace, Options.TimeProvider, CancellationToken.None)).ConfigureAwait(false);
+            if (!closing.IsCompleted)
+            {
+                _logger.StillClosing(NamesOfDevices());
+                throw;
+            }
+
+            await closing.ConfigureAwait(false);
+        }
     }
 
     private static DmaBufIoException NoFabric() => new(
@@ -319,11 +395,57 @@ public sealed class DmaBufIoHost : IDisposable
         "the plugin needs a DMA fabric, and this host has none",
         $"Give the host one by {nameof(DmaBufIoOptions)}.{nameof(DmaBufIoOptions.UseFabric)}, for example the modelled IOMMU of Models");
 
+    private void AwaitRequests(CancellationToken limit)
+    {
+        int requests = Rings.InFlight;
+        if (requests != 0)
+            _logger.StoppingWaits(requests, Rings.Rings.Count);
+        if (Rings.WaitIdle(limit) != Errno.Ok)
+            _logger.RequestsLeft(Rings.InFlight, string.Join(", ", Rings.Rings.Where(static r => r.InFlight > 0).Select(static r => r.Name)));
+    }
+
+    private void LoadFolder()
+    {
+        string folder = PluginManager.Existing(Options.PluginFolder);
+        if (!Options.HotReload.EnableHotReload)
+        {
+            Plugins.LoadAll(folder);
+            return;
+        }
+
+        // Watched from before it is read: what changes meanwhile is looked at again.
+        using var watcher = new Handover<PluginWatcher>(new PluginWatcher(folder, Options.HotReload, Options.TimeProvider, Plugins, _logger));
+        Plugins.LoadAll(folder);
+        _watcher = watcher.Value;
+        watcher.Release();
+        _watcher.Begin();
+    }
+
+    private void EndPlugins()
+    {
+        // The stop may have left a device to itself that does not close.
+        using var limit = new CancellationTokenSource(s_grace, Options.TimeProvider);
+        if (_closed.Wait(() => Devices.Count == 0, new WaitReason("devices that are being closed", NamesOfDevices), limit.Token) != Errno.Ok)
+        {
+            _logger.StillClosing(NamesOfDevices());
+            return;
+        }
+
+        using var rest = new OwnedStack();
+        if (Options.OwnsFabric && _fabric is IDisposable fabric)
+            rest.Push(fabric);
+        rest.Push(_owned);
+        rest.Push(new Ending(Plugins.UnloadAll));
+    }
+
+    private string NamesOfDevices() => string.Join(", ", Devices.Select(static d => d.Name));
+
     // Done once, also when the plugin folder turns out to be missing and the application starts again with another.
     private void Prepare()
     {
         _prepared = true;
         _owned.Push(new DiagnosticsForwarder(_logger));
+        _owned.Push(new HostMetrics(this, _services));
         _fabric = Options.Fabric?.Invoke(_services, Options);
         foreach ((string name, Func<IDmaBufIoPlugin> create) in Options.BuiltIns)
             Plugins.AddBuiltIn(name, create);
@@ -349,7 +471,9 @@ public sealed class DmaBufIoHost : IDisposable
     {
         lock (_lock)
             _devices.Remove(device);
+        _closed.WakeAll();
         _logger.DeviceClosed(device.Name);
+        _watcher?.TryAgain();
     }
 
     private void Dropped(ExportedBuffer buffer)
@@ -357,6 +481,7 @@ public sealed class DmaBufIoHost : IDisposable
         lock (_lock)
             _buffers.Remove(buffer);
         _logger.BufferDropped(buffer.Name);
+        _watcher?.TryAgain();
     }
 
     private void ThrowIfNotStarted()

@@ -3,17 +3,25 @@ using Microsoft.Extensions.Hosting;
 namespace DmaBufIo.Hosting;
 
 /// <summary>
-/// Starts and stops the framework with the application. Services that are registered later stop earlier, while their devices still work.
+/// Starts the framework before every service of the application, and stops it after all of them, in whatever order they were registered: services have devices for as long as
+/// they run.
 /// </summary>
-internal sealed class DmaBufIoHostedService(DmaBufIoHost host) : IHostedService
+internal sealed class DmaBufIoHostedService(DmaBufIoHost host) : IHostedLifecycleService
 {
-    public Task StartAsync(CancellationToken cancellationToken)
+    public Task StartingAsync(CancellationToken cancellationToken)
     {
         host.Start();
         return Task.CompletedTask;
     }
 
-    // Closing waits for requests in flight; the application's shutdown timeout bounds how long it waits with us.
-    public Task StopAsync(CancellationToken cancellationToken) =>
-        Task.Run(host.CloseAll, CancellationToken.None).WaitAsync(cancellationToken);
+    // For hosts that know no life cycle; else it was started already.
+    public Task StartAsync(CancellationToken cancellationToken) => StartingAsync(cancellationToken);
+
+    public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StoppingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StoppedAsync(CancellationToken cancellationToken) => host.StopAsync(cancellationToken);
 }

@@ -38,6 +38,15 @@ public sealed class DmaBufIoOptions
     /// <summary>What happens to requests that a device cannot do in the buffer's own memory: refused, or copied by the CPU and said so; refused by default.</summary>
     public TransferPolicy TransferPolicy { get; set; }
 
+    /// <summary>How long awaited requests of the host's rings may take to be issued; for ever by default. What that means stands at <see cref="RingOptions.RequestTimeout"/>.</summary>
+    public TimeSpan RequestTimeout { get; set; } = Timeout.InfiniteTimeSpan;
+
+    /// <summary>Reloading plugins while the application runs; off by default.</summary>
+    public HotReloadOptions HotReload { get; } = new();
+
+    /// <summary>The clock by which the host and its rings wait; the system's by default.</summary>
+    public TimeProvider TimeProvider { get; set; } = TimeProvider.System;
+
     /// <summary>True to load plugins for good: calls into them are about 0.7 ns cheaper, and unloading gives no memory back.</summary>
     public bool NonCollectiblePlugins { get; set; }
 

@@ -11,8 +11,8 @@ namespace Microsoft.Extensions.DependencyInjection;
 public static class DmaBufIoServiceCollectionExtensions
 {
     /// <summary>
-    /// Registers <see cref="DmaBufIoHost"/> as a singleton that starts with the application (plugins are loaded, wrong options fail) and
-    /// stops with it (devices close, newest first). Further calls add to the options. The application's configuration section
+    /// Registers <see cref="DmaBufIoHost"/> as a singleton that starts with the application, before its hosted services (plugins are loaded, wrong options fail), and stops with it, after them:
+    /// requests in flight end by themselves as long as there is time, then devices close, newest first, then buffers. Further calls add to the options. The application's configuration section
     /// <c>DmaBufIo</c> is applied before the code.
     /// </summary>
     /// <param name="services">The application's services.</param>

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using DmaBufIo.Block;
 using DmaBufIo.Devices;
 using DmaBufIo.Dma;
@@ -17,7 +16,6 @@ internal sealed class Disk : BlockDevice, IDisposable
     private readonly MemoryRegion _store;
     private readonly DmaDevice _device;
     private readonly DmaPort _port;
-    private readonly ConcurrentDictionary<DiskQueue, IoContext> _queues = new();
 
     internal Disk(IDmaFabric fabric, string name, long size)
     {
@@ -37,12 +35,13 @@ internal sealed class Disk : BlockDevice, IDisposable
 
     public override string Description => $"RAM disk of {Capacity} bytes";
 
+    internal ContextSet Contexts { get; } = new();
+
     public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth)
     {
         _device.ThrowIfRemoved("RamDisk");
-        var queue = new DiskQueue(this, bios, depth);
-        _queues[queue] = context;
-        return queue;
+        Contexts.Add(context);
+        return new DiskQueue(this, context, bios, depth);
     }
 
     // Map, unmap and release: Core's driver for devices that reach memory by ranges.
@@ -54,14 +53,11 @@ internal sealed class Disk : BlockDevice, IDisposable
         : bio.Operation == BioOperation.Flush ? Errno.Ok
         : BioTransfer.Move(bio, backing, _device, _port, _store.Span(bio.Sector << 9, (int)bio.Size));
 
-    internal void Closed(DiskQueue queue) => _queues.TryRemove(queue, out _);
-
-    /// <summary>Removes the disk (T11): bios end with an error from now on, a visit waits for a batch that is moving data, then every map goes.</summary>
+    /// <summary>Removes the disk: what is in flight ends, then every map of it goes (T11).</summary>
     public void Dispose()
     {
         _device.MarkRemoved();
-        foreach (IoContext context in _queues.Values)
-            context.Visit(static () => { });
+        Contexts.VisitAll(); // who was inside a batch, and perhaps moving data, has left it
         _device.Remove();
         _fabric.RemoveDevice(_device.AddressSpace);
         _store.Dispose();

@@ -1,10 +1,11 @@
 using DmaBufIo.Block;
 using DmaBufIo.Errors;
+using DmaBufIo.Io;
 
 namespace RamDisk;
 
 /// <summary>A circle of bios: taken, then moved when the doorbell rings, then ended when polled.</summary>
-internal sealed class DiskQueue(Disk disk, BioPool bios, int depth) : BlockQueue
+internal sealed class DiskQueue(Disk disk, IoContext context, BioPool bios, int depth) : BlockQueue
 {
     private readonly (BioHandle Bio, Errno Status)[] _slots = new (BioHandle, Errno)[depth];
     private long _taken;
@@ -38,5 +39,5 @@ internal sealed class DiskQueue(Disk disk, BioPool bios, int depth) : BlockQueue
         return count;
     }
 
-    public override void Dispose() => disk.Closed(this);
+    public override void Dispose() => disk.Contexts.Remove(context);
 }

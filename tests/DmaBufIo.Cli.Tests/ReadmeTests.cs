@@ -138,7 +138,9 @@ public sealed partial class ReadmeTests
             }
 
             file.Put();
-            Console.WriteLine(exported.Buffer.Describe().Ranges[0].Region.Span(0, 16)[0]); // the first byte that was read
+            var first = new byte[1];
+            exported.Buffer.Read(0, first); // wherever the buffer lies now
+            Console.WriteLine(first[0]); // the first byte that was read
         }
 
         await app.StopAsync();

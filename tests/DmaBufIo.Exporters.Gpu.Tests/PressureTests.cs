@@ -162,7 +162,7 @@ public sealed class PressureTests
     [InlineData("slot=hb0", "the root port is missing")]
     [InlineData("slot=hb0//p", "'' is no port")]
     [InlineData("placement=disk", "'disk' is no placement")]
-    [InlineData("priority=9G", "9663676416 is too large")]
+    [InlineData("priority=9G", "'9G' is not a whole number")]
     [InlineData("colour=red", "'gpu' has no option 'colour'")]
     public void Wrong_options_are_refused_with_what_is_wrong(string options, string problem)
     {

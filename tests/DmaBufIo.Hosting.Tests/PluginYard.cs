@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using DmaBufIo.Hosting;
+using DmaBufIo.Models.Puppets;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging;
 using Mono.Cecil;
@@ -12,14 +13,17 @@ internal sealed class PluginYard : IDisposable
     internal const string Good = "DmaBufIo.Fixtures.Good";
     internal const string Faulty = "DmaBufIo.Fixtures.Faulty";
     internal const string Library = "DmaBufIo.Fixtures.Library";
+    internal const string Held = "DmaBufIo.Fixtures.Held";
     internal const string TwoEntries = "DmaBufIo.Fixtures.TwoEntries";
 
     private readonly string _journalName = $"journal {Guid.NewGuid()}";
+    private readonly string _stringsName = $"strings {Guid.NewGuid()}";
 
     internal PluginYard()
     {
         Folder = Directory.CreateTempSubdirectory("dmabufio-plugins-").FullName;
         AppContext.SetData(_journalName, Journal);
+        AppContext.SetData(_stringsName, (Puppets, Close));
     }
 
     internal string Folder { get; }
@@ -27,10 +31,19 @@ internal sealed class PluginYard : IDisposable
     /// <summary>What the good plugin wrote down.</summary>
     internal ConcurrentQueue<string> Journal { get; } = new();
 
+    /// <summary>The devices of the plugin that holds requests, by name.</summary>
+    internal ConcurrentDictionary<string, PuppetBlockDevice> Puppets { get; } = new();
+
+    /// <summary>Lets devices that are stuck close.</summary>
+    internal ManualResetEventSlim Close { get; } = new();
+
     internal RecordingLoggerFactory Logs { get; } = new();
 
     internal IConfiguration Configuration =>
-        new ConfigurationBuilder().AddInMemoryCollection([new("DmaBufIo:Plugins:good:journal", _journalName)]).Build();
+        new ConfigurationBuilder().AddInMemoryCollection([
+            new("DmaBufIo:Plugins:good:journal", _journalName),
+            new("DmaBufIo:Plugins:held:strings", _stringsName),
+        ]).Build();
 
     internal static string FixtureFolder(string fixture) => Path.Combine(AppContext.BaseDirectory, "fixtures", fixture);
 
@@ -76,6 +89,8 @@ internal sealed class PluginYard : IDisposable
     public void Dispose()
     {
         AppContext.SetData(_journalName, null);
+        AppContext.SetData(_stringsName, null);
+        Close.Set();
         Directory.Delete(Folder, recursive: true);
     }
 }

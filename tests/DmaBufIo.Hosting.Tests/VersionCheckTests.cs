@@ -72,20 +72,18 @@ public sealed class VersionCheckTests : IDisposable
         host.Open("fake:a").Dispose();
     }
 
-    [Theory]
-    [InlineData("DmaBufIo.Models")]
-    [InlineData("Contoso.Missing")]
-    public void An_assembly_that_nobody_has_is_named(string name)
+    [Fact]
+    public void An_assembly_that_nobody_has_is_named()
     {
         _yard.Add(PluginYard.Good);
         PluginYard.Rewrite(
             _yard.GoodAssembly,
             _yard.GoodAssembly,
-            a => a.MainModule.AssemblyReferences.Add(new AssemblyNameReference(name, new Version(1, 2, 3, 4))));
+            static a => a.MainModule.AssemblyReferences.Add(new AssemblyNameReference("Contoso.Missing", new Version(1, 2, 3, 4))));
         using DmaBufIoHost host = _yard.Start();
 
         Assert.StartsWith(
-            $"{PluginYard.Good}.dll needs {name} 1.2.3.4, which is neither in its folder nor in the host",
+            $"{PluginYard.Good}.dll needs Contoso.Missing 1.2.3.4, which is neither in its folder nor in the host",
             Assert.Single(host.Plugins.All).Reason);
     }
 

@@ -43,6 +43,31 @@ public sealed class ProtectionTests
         }
     }
 
+    [Theory]
+    [InlineData((RdmaOpcode)77)]
+    [InlineData((RdmaOpcode)(-1))]
+    [InlineData((RdmaOpcode)4)]
+    [InlineData(RdmaOpcode.Receive)]
+    public void What_is_no_send_side_request_is_not_taken_in_any_mode_of_the_IOMMU(RdmaOpcode opcode)
+    {
+        using var rig = new Rig(mode: IommuMode.Passthrough);
+        (RdmaQueuePair left, _) = rig.Connect();
+        MovingExporter near = rig.Buffer("near", Size);
+        RdmaMemoryRegion region = rig.Register(rig.Left, near, RdmaAccess.None);
+        Assert.Equal(Errno.EINVAL, left.PostSend(new RdmaWorkRequest(1, opcode, region.LocalKey, 0, 1000, region.RemoteKey, 0)));
+        Rig.AssertNothing(left.SendCompletions);
+        Assert.Equal(0, rig.Iommu.StaleAccesses);
+    }
+
+    [Fact]
+    public void Rights_that_do_not_exist_are_refused()
+    {
+        using var rig = new Rig();
+        MovingExporter near = rig.Buffer("near", Size);
+        Assert.Equal(Errno.EINVAL, Assert.Throws<DmaBufIoException>(() => rig.Left.RegisterMemory(near.Buffer, (RdmaAccess)64)).Errno);
+        Assert.Equal(1, near.Buffer.References);
+    }
+
     [Fact]
     public void A_local_key_that_names_no_region_of_the_card_is_a_local_protection_error()
     {

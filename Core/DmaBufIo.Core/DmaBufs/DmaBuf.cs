@@ -9,7 +9,7 @@ namespace DmaBufIo.DmaBufs;
 /// A buffer shared between devices (the kernel's dma_buf): a size, an exporter, one reservation object, and the devices attached to it.
 /// Counted: created with one reference, freed with the last.
 /// </summary>
-public sealed class DmaBuf
+public sealed partial class DmaBuf
 {
     private readonly Lock _attachLock = new();
     private readonly List<DmaAttachment> _attachments = [];

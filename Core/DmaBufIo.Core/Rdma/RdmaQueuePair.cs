@@ -19,8 +19,8 @@ public abstract class RdmaQueuePair : IDisposable
     public abstract RdmaQueuePairState State { get; }
 
     /// <summary>
-    /// In <see cref="RdmaQueuePairState.Error"/>: <c>ECONNRESET</c> when the peer is gone or has failed, <c>ENODEV</c> when the own device was removed, <c>ECANCELED</c> when it was disconnected or the device reset,
-    /// <c>EIO</c> when an own request has failed. Else <c>Ok</c>.
+    /// In <see cref="RdmaQueuePairState.Error"/>: <c>ECONNRESET</c> when the peer is gone, has failed, or did not do its part (no receive in time, a message that a receive of this end could not take: the sender fails, and this
+    /// end with it), <c>ENODEV</c> when the own device was removed, <c>ECANCELED</c> when it was disconnected or the device reset, <c>EIO</c> when an own send-side request has failed otherwise. Else <c>Ok</c>.
     /// </summary>
     public abstract Errno Reason { get; }
 

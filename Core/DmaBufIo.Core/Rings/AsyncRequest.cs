@@ -24,6 +24,15 @@ internal sealed class AsyncRequest : IValueTaskSource<IoStatus>
     /// <summary>Ends the request if it is cancelled before it was issued.</summary>
     internal CancellationToken Cancellation { get; set; }
 
+    /// <summary>The moment, on the ring's clock, from which on the request ends if it was not issued; <see cref="NoDeadline"/> for none.</summary>
+    internal long Deadline { get; set; } = NoDeadline;
+
+    /// <summary>No deadline: later than any moment.</summary>
+    internal static long NoDeadline => long.MaxValue;
+
+    /// <summary>True when it may end before it is issued.</summary>
+    internal bool MayEndEarly => Deadline != NoDeadline || Cancellation.CanBeCanceled;
+
     /// <summary>Set by the ring when the request has ended, before <see cref="Complete"/>.</summary>
     internal IoStatus Result { get; set; }
 

@@ -16,7 +16,7 @@ public sealed partial class Ring
     private readonly Queue<AsyncRequest> _endedAsync = [];
     private readonly Queue<AsyncRequest> _completing = [];
     private int _asyncOutstanding;
-    private int _cancellable;
+    private int _cancellable; // awaited requests that may end before they are issued
 
     /// <summary>Reads from a file into a registered buffer.</summary>
     /// <param name="file">The file the buffer was registered with.</param>
@@ -26,7 +26,8 @@ public sealed partial class Ring
     /// <param name="fileOffset">First byte in the file, a multiple of its block.</param>
     /// <param name="cancellationToken">
     /// Ends the request with <c>EINTR</c> as long as it was not issued: prepared, waiting for a map, or sent back for want of room. One
-    /// that is in flight ends as it would have: the device may be writing into the buffer.
+    /// that is in flight ends as it would have: the device may be writing into the buffer. <see cref="RingOptions.RequestTimeout"/> does
+    /// the same by time, with <c>ETIMEDOUT</c>.
     /// </param>
     /// <returns>
     /// The result; await it once. <c>EAGAIN</c> at once when the ring is full: nothing was taken. Await one of the others and ask again, or
@@ -43,9 +44,9 @@ public sealed partial class Ring
     /// <exception cref="ObjectDisposedException">The ring is being disposed.</exception>
     public ValueTask<IoStatus> ReadFixedAsync(
         IoFile file, int slot, long bufferOffset, long length, long fileOffset, CancellationToken cancellationToken = default) =>
-        BeginAsync(new AsyncCall(RingOperation.ReadFixed, file, slot, bufferOffset, length, fileOffset), cancellationToken);
+        BeginAsync(new AsyncCall(RingOperation.ReadFixed, file, slot, bufferOffset, length, fileOffset), _options.RequestTimeout, cancellationToken);
 
-    /// <summary>Writes from a registered buffer to a file; see <see cref="ReadFixedAsync"/>.</summary>
+    /// <summary>Writes from a registered buffer to a file; see <see cref="ReadFixedAsync(IoFile, int, long, long, long, CancellationToken)"/>.</summary>
     /// <param name="file">The file the buffer was registered with.</param>
     /// <param name="slot">The buffer's slot.</param>
     /// <param name="bufferOffset">First byte in the buffer.</param>
@@ -55,14 +56,14 @@ public sealed partial class Ring
     /// <returns>The result; await it once.</returns>
     public ValueTask<IoStatus> WriteFixedAsync(
         IoFile file, int slot, long bufferOffset, long length, long fileOffset, CancellationToken cancellationToken = default) =>
-        BeginAsync(new AsyncCall(RingOperation.WriteFixed, file, slot, bufferOffset, length, fileOffset), cancellationToken);
+        BeginAsync(new AsyncCall(RingOperation.WriteFixed, file, slot, bufferOffset, length, fileOffset), _options.RequestTimeout, cancellationToken);
 
-    /// <summary>Makes everything durable that completed before; see <see cref="ReadFixedAsync"/>.</summary>
+    /// <summary>Makes everything durable that completed before; see <see cref="ReadFixedAsync(IoFile, int, long, long, long, CancellationToken)"/>.</summary>
     /// <param name="file">The file.</param>
     /// <param name="cancellationToken">Ends the request with <c>EINTR</c> as long as it was not issued.</param>
     /// <returns>The result; await it once.</returns>
     public ValueTask<IoStatus> FlushAsync(IoFile file, CancellationToken cancellationToken = default) =>
-        BeginAsync(new AsyncCall(RingOperation.Flush, file, -1, 0, 0, 0), cancellationToken);
+        BeginAsync(new AsyncCall(RingOperation.Flush, file, -1, 0, 0, 0), _options.RequestTimeout, cancellationToken);
 
     /// <summary>
     /// Submits what is prepared and looks at the devices until enough awaited requests have ended, running their continuations. For an
@@ -89,17 +90,21 @@ public sealed partial class Ring
         }
     }
 
-    private ValueTask<IoStatus> BeginAsync(in AsyncCall call, CancellationToken cancellationToken)
+    private ValueTask<IoStatus> BeginAsync(in AsyncCall call, TimeSpan timeout, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(IsClosing, this);
         if (cancellationToken.IsCancellationRequested)
             return new ValueTask<IoStatus>(new IoStatus(Errno.EINTR, 0));
+        if (timeout == TimeSpan.Zero)
+            return new ValueTask<IoStatus>(new IoStatus(Errno.ETIMEDOUT, 0));
+        long deadline = timeout == Timeout.InfiniteTimeSpan ? AsyncRequest.NoDeadline : DeadlineIn(timeout);
         if (_driver is not null)
-            return _driver.HandOver(call, cancellationToken);
+            return _driver.HandOver(call, deadline, cancellationToken);
         if (_freeCount - _ended.Count - _endedAsync.Count <= 0)
             return new ValueTask<IoStatus>(new IoStatus(Errno.EAGAIN, 0));
         AsyncRequest request = _asyncPool.Rent();
         request.Cancellation = cancellationToken;
+        request.Deadline = deadline;
         PrepareAsync(request, call);
         return request.Task;
     }
@@ -110,8 +115,10 @@ public sealed partial class Ring
         int tag = Prepare(_freeCount - 1, call.Operation, call.File, call.Slot, call.BufferOffset, call.Length, call.FileOffset, 0);
         _async[tag] = request;
         _asyncOutstanding++;
-        if (request.Cancellation.CanBeCanceled)
+        if (request.MayEndEarly)
             _cancellable++;
+        if (request.Deadline != AsyncRequest.NoDeadline)
+            _timed++;
     }
 
     private int DriveOnce(CancellationToken cancellationToken)
@@ -150,9 +157,12 @@ public sealed partial class Ring
     {
         while (_endedAsync.TryDequeue(out AsyncRequest? awaited))
         {
-            if (awaited.Cancellation.CanBeCanceled)
+            if (awaited.MayEndEarly)
             {
+                if (awaited.Deadline != AsyncRequest.NoDeadline)
+                    _timed--;
                 awaited.Cancellation = default;
+                awaited.Deadline = AsyncRequest.NoDeadline;
                 _cancellable--;
             }
 
@@ -187,18 +197,27 @@ public sealed partial class Ring
         return count;
     }
 
-    private bool IsCancelled(int tag) => _cancellable != 0 && _async[tag] is { } awaited && awaited.Cancellation.IsCancellationRequested;
+    private bool IsCancelled(int tag) => _cancellable != 0 && EndsEarly(tag, TimeNow()) != Errno.Ok;
+
+    /// <summary>With what a request ends that was not issued yet: <c>EINTR</c> when it is cancelled, <c>ETIMEDOUT</c> when its time is up, <c>Ok</c> when it goes on.</summary>
+    private Errno EndsEarly(int tag, long now) =>
+        _async[tag] is not { } awaited ? Errno.Ok
+        : awaited.Cancellation.IsCancellationRequested ? Errno.EINTR
+        : now >= awaited.Deadline ? Errno.ETIMEDOUT
+        : Errno.Ok;
 
     /// <returns>How many.</returns>
     private int EndCancelledPrepared()
     {
         if (_cancellable == 0)
             return 0;
+        long now = TimeNow();
         int kept = _preparedHead;
         for (int i = _preparedHead; i < _preparedTail; i++)
         {
             int tag = _prepared[i];
-            if (!IsCancelled(tag))
+            Errno end = EndsEarly(tag, now);
+            if (end == Errno.Ok)
             {
                 _prepared[kept++] = tag;
                 continue;
@@ -208,7 +227,7 @@ public sealed partial class Ring
             ref RingRequest request = ref _requests[tag];
             request.Use = 0;
             _ios[tag].Iter = default;
-            _ios[tag].Status = Errno.EINTR;
+            _ios[tag].Status = end;
             Complete(tag, ref request, _ios[tag]);
         }
 
@@ -217,33 +236,37 @@ public sealed partial class Ring
         return ended;
     }
 
-    /// <summary>Ends what was cancelled before it was issued: it holds nothing.</summary>
+    /// <summary>Ends what was cancelled, or ran out of time, before it was issued: it holds nothing.</summary>
     private void EndCancelled()
     {
         if (_cancellable == 0)
             return;
         _context.Counters.Requests += EndCancelledPrepared();
+        long now = TimeNow();
         for (int i = _parked.Count; i > 0; i--)
         {
             int tag = _parked.Take();
-            if (!IsCancelled(tag))
+            Errno end = EndsEarly(tag, now);
+            if (end == Errno.Ok)
             {
                 _parked.Add(tag);
                 continue;
             }
 
             _ios[tag].Iter = default;
-            _ios[tag].Status = Errno.EINTR;
+            _ios[tag].Status = end;
             End(tag);
         }
     }
 
-    /// <summary>The wait for a map ends when the request is cancelled, and when the call is that has taken it up.</summary>
+    /// <summary>The wait for a map ends when the request is cancelled or out of time, and when the call is cancelled that has taken it up.</summary>
     private Errno GetMapAwaited(int tag, DmaBufToken token, out DmaMap? map, CancellationToken cancellationToken)
     {
-        CancellationToken own = _cancellable == 0 || _async[tag] is not { } awaited ? CancellationToken.None : awaited.Cancellation;
-        if (!own.CanBeCanceled)
+        if (_cancellable == 0 || _async[tag] is not { MayEndEarly: true } awaited)
             return GetMapSlow(token, out map, cancellationToken);
+        if (awaited.Deadline != AsyncRequest.NoDeadline)
+            return GetMapTimed(awaited, token, out map, cancellationToken);
+        CancellationToken own = awaited.Cancellation;
         if (!cancellationToken.CanBeCanceled)
             return GetMapSlow(token, out map, own);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(own, cancellationToken);

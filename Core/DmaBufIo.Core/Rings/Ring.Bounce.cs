@@ -54,7 +54,7 @@ public sealed partial class Ring
         catch (DmaBufIoException e) when (BouncePath.ReasonFor(e.Errno) != BounceReason.None)
         {
             refusal = e;
-            if (BounceTokenDriver.WhyNot(buffer, buffer.Describe()) is { } problem)
+            if (DmaBuf.WhyNotByCpu(buffer, buffer.Describe()) is { } problem)
                 throw new DmaBufIoException(e.Errno, e.Layer, e.Subject, $"{e.Problem}; it cannot be bounced either: {problem}", e.Remedy, e.Range, e.Rule, e);
         }
 

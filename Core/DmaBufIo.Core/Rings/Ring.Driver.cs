@@ -69,9 +69,19 @@ public sealed partial class Ring
             _thread = new Thread(Run) { IsBackground = true, Name = $"{ring.Name} driver" };
         }
 
+        /// <summary>Requests that were taken over and have not ended.</summary>
+        internal int Outstanding
+        {
+            get
+            {
+                lock (_lock)
+                    return _outstanding;
+            }
+        }
+
         internal void Start() => _thread.UnsafeStart(); // without the caller's execution context
 
-        internal ValueTask<IoStatus> HandOver(in AsyncCall call, CancellationToken cancellationToken)
+        internal ValueTask<IoStatus> HandOver(in AsyncCall call, long deadline, CancellationToken cancellationToken)
         {
             AsyncRequest request;
             bool wake;
@@ -83,6 +93,7 @@ public sealed partial class Ring
                 request = _ring._asyncPool.Rent();
                 request.Call = call;
                 request.Cancellation = cancellationToken;
+                request.Deadline = deadline;
                 int tail = _head + _count;
                 _queue[tail >= _queue.Length ? tail - _queue.Length : tail] = request;
                 _count++;

@@ -91,6 +91,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         _context.AddPollable(this);
         SnapshotRegistry.Add(this);
         _wake = options.Completion == CompletionMode.Interrupts ? new WakeSignal(options.Name) : null;
+        options.Group?.Add(this);
         if (!options.DriverThread)
             return;
         _driver = new Driver(this);
@@ -297,6 +298,7 @@ public sealed partial class Ring : IDisposable, IPollable, IBioOwner, IRequestSo
         _freeCount = 0; // nothing can be prepared any more
         _context.RemovePollable(this);
         SnapshotRegistry.Remove(this);
+        _options.Group?.Remove(this);
 
         // A visitor may have found the ring before it was removed: entering waits for its end.
         _context.Enter();

@@ -68,10 +68,34 @@ public sealed record RingOptions
     = TimeSpan.FromMilliseconds(100);
 
     /// <summary>
+    /// How long awaited requests may take to be issued, for those that do not say (<see cref="Ring.ReadFixedAsync(Files.IoFile, int, long, long, long, TimeSpan, CancellationToken)"/> tells
+    /// what that means and what it does not): positive, up to 24 days, or <see cref="Timeout.InfiniteTimeSpan"/>, which is the default.
+    /// </summary>
+    /// <exception cref="DmaBufIoException">Not positive, or too long (<c>EINVAL</c>).</exception>
+    public TimeSpan RequestTimeout
+    {
+        get;
+        init => field = (value > TimeSpan.Zero && value <= LongestTimeout) || value == Timeout.InfiniteTimeSpan
+            ? value
+            : throw new DmaBufIoException(
+                Errno.EINVAL, "Rings", nameof(RequestTimeout), $"{value} is not positive or longer than {LongestTimeout}", "Give a positive time, or Timeout.InfiniteTimeSpan");
+    }
+    = Timeout.InfiniteTimeSpan;
+
+    /// <summary>The clock by which requests run out of time; looked at only when there are requests with a timeout.</summary>
+    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    /// <summary>The rings that this one is counted among from its making to its disposal; null for none. A host's options name the host's own.</summary>
+    public RingGroup? Group { get; init; }
+
+    /// <summary>
     /// True: the ring has a thread of its own that submits and reaps, for an application that only awaits. Then the awaitable calls,
     /// registering and removing may come from any thread, continuations run on the thread pool, and the plain requests, <c>Submit</c>,
     /// <c>Reap</c> and <c>Drive</c> are refused (<see cref="InvalidOperationException"/>). The thread polls, or waits for interrupts (<see cref="Completion"/>),
     /// while requests are outstanding, for a moment longer, and then sleeps until one comes.
     /// </summary>
     public bool DriverThread { get; init; }
+
+    // What a timer of the platform takes.
+    internal static TimeSpan LongestTimeout => TimeSpan.FromMilliseconds(int.MaxValue);
 }

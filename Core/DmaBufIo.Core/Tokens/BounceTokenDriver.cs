@@ -18,7 +18,7 @@ internal sealed class BounceTokenDriver(DmaBuf buffer, DmaDirection direction) :
     {
         held.AssertFor(Buffer.Reservation);
         BufferBacking backing = Buffer.Describe();
-        if (WhyNot(Buffer, backing) is { } problem)
+        if (DmaBuf.WhyNotByCpu(Buffer, backing) is { } problem)
             throw new DmaBufIoException(Errno.EOPNOTSUPP, "Tokens", Buffer.Name, problem, "Register it with a file whose devices reach it directly");
         return new BounceMap(new MemoryLayout(backing.Ranges));
     }
@@ -31,14 +31,5 @@ internal sealed class BounceTokenDriver(DmaBuf buffer, DmaDirection direction) :
     public override void Release()
     {
         // The attachment is Core's to end.
-    }
-
-    /// <summary>Why the CPU cannot copy a buffer, as a clause; null when it can.</summary>
-    internal static string? WhyNot(DmaBuf buffer, BufferBacking backing)
-    {
-        long named = backing.Ranges.Sum(static r => r.Length);
-        return backing.Ranges.Count == 0 ? $"{buffer.Name} is {backing.Kind} and its exporter names no memory that the CPU could copy"
-            : named != buffer.Size ? $"the exporter of {buffer.Name} names {named} of its {buffer.Size} bytes"
-            : null;
     }
 }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using DmaBufIo.Errors;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Options;
@@ -19,6 +20,13 @@ internal sealed class ConfigureFromSection(IConfiguration? configuration = null)
         options.Iommu = Choice(section, nameof(DmaBufIoOptions.Iommu), options.Iommu);
         options.Invalidation = Choice(section, nameof(DmaBufIoOptions.Invalidation), options.Invalidation);
         options.TransferPolicy = Choice(section, nameof(DmaBufIoOptions.TransferPolicy), options.TransferPolicy);
+        options.RequestTimeout = Span(section, nameof(DmaBufIoOptions.RequestTimeout), options.RequestTimeout);
+        IConfigurationSection reload = section.GetSection(nameof(DmaBufIoOptions.HotReload));
+        HotReloadOptions hot = options.HotReload;
+        hot.EnableHotReload = Switch(reload, nameof(hot.EnableHotReload), hot.EnableHotReload);
+        hot.ReloadDelay = Span(reload, nameof(hot.ReloadDelay), hot.ReloadDelay);
+        hot.UnloadPolicy = Choice(reload, nameof(hot.UnloadPolicy), hot.UnloadPolicy);
+        hot.DrainTimeout = Span(reload, nameof(hot.DrainTimeout), hot.DrainTimeout);
         foreach (IConfigurationSection shared in section.GetSection(nameof(DmaBufIoOptions.SharedAssemblies)).GetChildren())
         {
             if (shared.Value is string name)
@@ -29,6 +37,11 @@ internal sealed class ConfigureFromSection(IConfiguration? configuration = null)
     private static bool Switch(IConfigurationSection section, string key, bool fallback) => section[key] is not string text ? fallback
         : bool.TryParse(text, out bool value) ? value
         : throw Wrong(section, key, text, ["true", "false"]);
+
+    private static TimeSpan Span(IConfigurationSection section, string key, TimeSpan fallback) => section[key] is not string text ? fallback
+        : text.Equals("infinite", StringComparison.OrdinalIgnoreCase) ? Timeout.InfiniteTimeSpan
+        : TimeSpan.TryParseExact(text, "c", CultureInfo.InvariantCulture, out TimeSpan value) ? value
+        : throw Wrong(section, key, text, ["a time as 00:00:30", "infinite"]);
 
     private static T Choice<T>(IConfigurationSection section, string key, T fallback)
         where T : struct, Enum

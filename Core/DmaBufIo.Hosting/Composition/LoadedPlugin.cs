@@ -33,6 +33,9 @@ internal sealed class LoadedPlugin
 
     internal PluginStatus Status { get; set; } = new("", PluginState.Refused);
 
+    /// <summary>Nothing new is made of it.</summary>
+    internal bool IsDraining => Status.State == PluginState.Draining;
+
     internal IReadOnlyList<(string Word, IPciFunctionFactory Factory)> Functions { get; private set; }
 
     internal IReadOnlyList<IPciDriver> Drivers { get; private set; }
@@ -75,6 +78,10 @@ internal sealed class LoadedPlugin
         _buffers.RemoveAll(static b => b.References <= 0);
         return _buffers.Count;
     }
+
+    /// <summary>Names of those buffers, with the references that are left.</summary>
+    internal IReadOnlyList<(string Name, int References)> LivingBuffers() =>
+        [.. _buffers.Select(static b => (b.Name, b.References)).Where(static b => b.References > 0)];
 
     /// <summary>
     /// Disposes the scope with everything in it and the entry object, then unloads. Forgets every object of the plugin, also when one of

@@ -18,18 +18,27 @@ namespace DmaBufIo.Hosting;
 /// </summary>
 internal sealed class PluginActivator(ILifetimeScope root, DmaBufIoOptions options, IConfiguration configuration)
 {
-    /// <summary>Loads a plugin from its folder.</summary>
-    /// <param name="draft">Filled in as far as the plugin got, so that a refusal can tell who was refused.</param>
-    /// <exception cref="Exception">Anything: the code is the plugin's. Nothing stays loaded then.</exception>
-    internal LoadedPlugin FromFolder(PluginDraft draft)
+    /// <summary>Looks at a plugin's folder without loading any code: its entry assembly, that its assemblies are whole, and what they were built against.</summary>
+    /// <exception cref="DmaBufIoException">No entry assembly (<c>ENOENT</c>), or built against what this host does not have (<c>EOPNOTSUPP</c>).</exception>
+    /// <exception cref="BadImageFormatException">An assembly is not whole.</exception>
+    /// <exception cref="InvalidOperationException">The deps.json cannot be understood or names files that are not there.</exception>
+    internal PluginConfig Check(string folder)
     {
-        string entry = EntryAssembly.Find(draft.Status.Folder!);
-        var config = new PluginConfig(entry)
+        var config = new PluginConfig(EntryAssembly.Find(folder))
         {
             IsUnloadable = !options.NonCollectiblePlugins,
             SharedAssemblies = [.. options.SharedAssemblies],
         };
         ReferenceCheck.Check(config);
+        return config;
+    }
+
+    /// <summary>Loads a plugin from its folder.</summary>
+    /// <param name="draft">Filled in as far as the plugin got, so that a refusal can tell who was refused.</param>
+    /// <exception cref="Exception">Anything: the code is the plugin's. Nothing stays loaded then.</exception>
+    internal LoadedPlugin FromFolder(PluginDraft draft)
+    {
+        PluginConfig config = Check(draft.Status.Folder!);
         IPluginAssemblyLoader loader = options.AssemblyLoader(config);
         try
         {

@@ -6,18 +6,29 @@ using Microsoft.Extensions.Logging;
 namespace DmaBufIo.Hosting;
 
 /// <summary>Loads plugins, tells what became of them, and unloads them. Any thread; loading and unloading are serialised.</summary>
-public sealed class PluginManager
+public sealed partial class PluginManager
 {
     private readonly PluginActivator _activator;
+    private readonly Func<IReadOnlyList<OpenedDevice>> _devices;
+    private readonly Func<IReadOnlyList<ExportedBuffer>> _buffers;
+    private readonly CancellationToken _ending;
     private readonly ILogger _logger;
     private readonly Lock _loading = new();
     private readonly Lock _lock = new();
     private readonly List<LoadedPlugin> _plugins = [];
     private readonly List<PluginStatus> _statuses = [];
 
-    internal PluginManager(PluginActivator activator, ILogger logger)
+    internal PluginManager(
+        PluginActivator activator,
+        Func<IReadOnlyList<OpenedDevice>> devices,
+        Func<IReadOnlyList<ExportedBuffer>> buffers,
+        CancellationToken ending,
+        ILogger logger)
     {
         _activator = activator;
+        _devices = devices;
+        _buffers = buffers;
+        _ending = ending;
         _logger = logger;
     }
 
@@ -49,12 +60,7 @@ public sealed class PluginManager
     /// <exception cref="DmaBufIoException">The folder is missing (<c>ENOENT</c>) or is none (<c>EINVAL</c>).</exception>
     public IReadOnlyList<PluginStatus> LoadAll(string folder)
     {
-        string path = Path.GetFullPath(folder);
-        if (File.Exists(path))
-            throw new DmaBufIoException(Errno.EINVAL, "Hosting", $"plugin folder {path}", "it is a file", Remedy);
-        if (!Directory.Exists(path))
-            throw new DmaBufIoException(Errno.ENOENT, "Hosting", $"plugin folder {path}", "there is no such folder", Remedy);
-
+        string path = Existing(folder);
         PluginStatus[] found =
         [
             .. Directory.GetDirectories(path)
@@ -78,62 +84,10 @@ public sealed class PluginManager
         string path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
         lock (_loading)
         {
-            if (All.Any(s => s.Folder == path && s.State == PluginState.Loaded))
-                throw new DmaBufIoException(
-                    Errno.EEXIST,
-                    "Hosting",
-                    $"plugin folder {path}",
-                    "its plugin is loaded already",
-                    "Unload it first, or reload it");
-            return Take(new PluginStatus(Path.GetFileName(path), PluginState.Refused) { Folder = path }, _activator.FromFolder);
-        }
-    }
-
-    /// <summary>Unloads a plugin: its words are gone, its scope is disposed with everything in it, its load context is given up.</summary>
-    /// <param name="name">The plugin's name, or that of its folder.</param>
-    /// <returns>Tells when its memory has been given back.</returns>
-    /// <exception cref="DmaBufIoException">
-    /// No such plugin (<c>ENOENT</c>), it is built in (<c>EPERM</c>), or devices or buffers made by it are alive (<c>EBUSY</c>, with their
-    /// numbers).
-    /// </exception>
-    public UnloadedPlugin Unload(string name)
-    {
-        lock (_loading)
-        {
-            LoadedPlugin plugin;
-            lock (_lock)
-            {
-                plugin = Named(name);
-                int buffers = plugin.CountBuffers();
-                if (plugin.Devices != 0 || buffers != 0)
-                    throw new DmaBufIoException(
-                        Errno.EBUSY,
-                        "Hosting",
-                        $"plugin {plugin.Status.Name}",
-                        $"{Count(plugin.Devices, "device")} and {Count(buffers, "buffer")} made by it are alive",
-                        "Close its devices and drop every reference to its buffers first");
-                Forget(plugin);
-            }
-
-            var unloaded = new UnloadedPlugin(plugin.Status.Name, plugin.Unload());
-            _logger.PluginUnloaded(plugin.Status.Name, plugin.Status.Folder!);
-            return unloaded;
-        }
-    }
-
-    /// <summary>Unloads a plugin and loads what its folder holds now.</summary>
-    /// <param name="name">The plugin's name, or that of its folder.</param>
-    /// <returns>What became of it; a new version that is refused leaves no old one behind.</returns>
-    /// <exception cref="DmaBufIoException">As <see cref="Unload"/>.</exception>
-    public PluginStatus Reload(string name)
-    {
-        lock (_loading)
-        {
-            string folder;
-            lock (_lock)
-                folder = Named(name).Status.Folder!;
-            Unload(name);
-            return Load(folder);
+            ThrowIfTelling();
+            PluginStatus status = LoadFrom(path);
+            Tell(new PluginChangedEventArgs(status.State == PluginState.Loaded ? PluginChange.Loaded : PluginChange.Refused, status) { Reason = status.Reason });
+            return status;
         }
     }
 
@@ -144,6 +98,7 @@ public sealed class PluginManager
     }
 
     /// <summary>Finds the first plugin that has something, and keeps it from being unloaded.</summary>
+    /// <exception cref="DmaBufIoException">It is being drained (<c>EBUSY</c>).</exception>
     internal (T Found, PluginUse Use)? Find<T>(Func<LoadedPlugin, T?> pick)
         where T : class
     {
@@ -152,14 +107,14 @@ public sealed class PluginManager
             foreach (LoadedPlugin plugin in _plugins)
             {
                 if (pick(plugin) is T found)
-                    return (found, BeginUse(plugin));
+                    return plugin.IsDraining ? throw IsLeaving(plugin) : (found, BeginUse(plugin));
             }
         }
 
         return null;
     }
 
-    /// <summary>Every driver in load order, each keeping its plugin; the caller ends the uses it does not need.</summary>
+    /// <summary>Every driver in load order, also of plugins that are being drained, each keeping its plugin; the caller ends the uses it does not need.</summary>
     internal IReadOnlyList<(IPciDriver Driver, PluginUse Use)> Drivers()
     {
         lock (_lock)
@@ -184,20 +139,22 @@ public sealed class PluginManager
             plugin.Devices--;
     }
 
-    /// <summary>Unloads everything, the newest first, whatever is alive: the host is going.</summary>
-    internal void UnloadAll()
+    internal static DmaBufIoException IsLeaving(LoadedPlugin plugin) => new(
+        Errno.EBUSY,
+        "Hosting",
+        $"plugin {plugin.Status.Name}",
+        "it is being drained, to be unloaded or reloaded",
+        "Try again when that is over");
+
+    /// <summary>The full path of a plugin folder that is there.</summary>
+    /// <exception cref="DmaBufIoException">It is missing (<c>ENOENT</c>) or is none (<c>EINVAL</c>).</exception>
+    internal static string Existing(string folder)
     {
-        lock (_loading)
-        {
-            using var owned = new OwnedStack();
-            lock (_lock)
-            {
-                foreach (LoadedPlugin plugin in _plugins)
-                    owned.Push(new Unloading(plugin));
-                _plugins.Clear();
-                _statuses.Clear();
-            }
-        }
+        string path = Path.GetFullPath(folder);
+        if (File.Exists(path))
+            throw new DmaBufIoException(Errno.EINVAL, "Hosting", $"plugin folder {path}", "it is a file", Remedy);
+        return Directory.Exists(path) ? path
+            : throw new DmaBufIoException(Errno.ENOENT, "Hosting", $"plugin folder {path}", "there is no such folder", Remedy);
     }
 
     private static string Remedy =>
@@ -205,6 +162,18 @@ public sealed class PluginManager
         + $"configuration key {DmaBufIoOptions.SectionName}:{nameof(DmaBufIoOptions.PluginFolder)}";
 
     private static string Count(int number, string what) => number == 1 ? $"1 {what}" : $"{number} {what}s";
+
+    private PluginStatus LoadFrom(string path)
+    {
+        if (All.Any(s => s.Folder == path && s.State != PluginState.Refused))
+            throw new DmaBufIoException(
+                Errno.EEXIST,
+                "Hosting",
+                $"plugin folder {path}",
+                "its plugin is loaded already",
+                "Unload it first, or reload it");
+        return Take(new PluginStatus(Path.GetFileName(path), PluginState.Refused) { Folder = path }, _activator.FromFolder);
+    }
 
     private PluginStatus Take(PluginStatus status, Func<PluginDraft, LoadedPlugin> activate)
     {
@@ -313,12 +282,6 @@ public sealed class PluginManager
         return plugin;
     }
 
-    private void Forget(LoadedPlugin plugin)
-    {
-        _plugins.Remove(plugin);
-        _statuses.Remove(plugin.Status);
-    }
-
     private PluginUse BeginUse(LoadedPlugin plugin)
     {
         plugin.Devices++;
@@ -329,10 +292,5 @@ public sealed class PluginManager
     {
         lock (_lock)
             return [.. _plugins.SelectMany(words).Order(StringComparer.Ordinal)];
-    }
-
-    private sealed class Unloading(LoadedPlugin plugin) : IDisposable
-    {
-        public void Dispose() => plugin.Unload();
     }
 }

@@ -43,6 +43,12 @@ public enum PluginState
 
     /// <summary>It was refused; the reason is told.</summary>
     Refused,
+
+    /// <summary>
+    /// It works for those who have something of it, and makes nothing new (<c>EBUSY</c>), because it is being drained (<see cref="UnloadPolicy.Drain"/>). It is unloaded next,
+    /// or <see cref="Loaded"/> again.
+    /// </summary>
+    Draining,
 }
 
 /// <summary>A plugin that was unloaded. Its memory is given back when the last object of its types is gone.</summary>
@@ -50,14 +56,22 @@ public sealed class UnloadedPlugin
 {
     private readonly WeakReference? _context;
 
-    internal UnloadedPlugin(string name, WeakReference? context)
+    internal UnloadedPlugin(string name, WeakReference? context, IReadOnlyList<string> closedDevices, IReadOnlyList<string> droppedBuffers)
     {
         Name = name;
         _context = context;
+        ClosedDevices = closedDevices;
+        DroppedBuffers = droppedBuffers;
     }
 
     /// <summary>The plugin's name.</summary>
     public string Name { get; }
+
+    /// <summary>Names of the open devices that were closed for it, in the order of closing; empty unless it was drained.</summary>
+    public IReadOnlyList<string> ClosedDevices { get; }
+
+    /// <summary>Names of the buffers to which the host's references were dropped for it; empty unless it was drained.</summary>
+    public IReadOnlyList<string> DroppedBuffers { get; }
 
     /// <summary>True when its load context can be collected at all; false for a host that loads plugins for good.</summary>
     public bool IsUnloadable => _context is not null;

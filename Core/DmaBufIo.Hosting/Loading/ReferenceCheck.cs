@@ -82,7 +82,12 @@ internal sealed class ReferenceCheck
 
     private static List<AssemblyName> References(string path)
     {
-        using var image = new PEReader(new MemoryStream(File.ReadAllBytes(path), writable: false));
+        byte[] bytes = File.ReadAllBytes(path);
+        using var image = new PEReader(new MemoryStream(bytes, writable: false));
+
+        // A copy that is under way may hold all the metadata and lack the rest.
+        if (image.PEHeaders.SectionHeaders.Any(s => (long)s.PointerToRawData + s.SizeOfRawData > bytes.Length))
+            throw new BadImageFormatException($"{Path.GetFileName(path)} is cut off after {bytes.Length} bytes.");
         if (!image.HasMetadata)
             throw new BadImageFormatException($"{Path.GetFileName(path)} holds no .NET metadata.");
         MetadataReader metadata = image.GetMetadataReader();

@@ -102,6 +102,9 @@ public sealed class DeviceNode
                 rule: "T11");
     }
 
+    /// <summary>True when the plugin has made it or something that it stands on.</summary>
+    internal bool IsMadeBy(string plugin) => PluginNames.Contains(plugin, StringComparer.Ordinal) || Members.Any(m => m.IsMadeBy(plugin));
+
     internal DeviceNode BoundTo(PciFunction function, IPciBinding binding)
     {
         _function = function;

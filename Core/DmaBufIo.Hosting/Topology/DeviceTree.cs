@@ -141,7 +141,7 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
                 if (!driver.Matches(identity))
                     continue;
                 if (chosen is null)
-                    chosen = (driver, use.Again());
+                    chosen = use.Plugin.IsDraining ? throw PluginManager.IsLeaving(use.Plugin) : (driver, use.Again());
                 else
                     logger.DriverPassedOver(function.Name, chosen.Value.Driver.Name, driver.Name);
             }

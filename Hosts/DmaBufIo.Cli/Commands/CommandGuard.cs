@@ -22,6 +22,14 @@ internal static class CommandGuard
             CommandOutput.Message("interrupted");
             return Fail(json, new DmaBufIoException(Errno.EINTR, "command", "dmabufio", "it was interrupted", "Start it again"), CommandOutput.Interrupted);
         }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            // Everything was looked at before it began: somebody has removed it since.
+            string path = (e as FileNotFoundException)?.FileName ?? e.Message.TrimEnd('.');
+            var gone = new DmaBufIoException(Errno.ENOENT, "command", path, "the file, or its folder, has gone while the command used it", "Leave source and destination in place until it has ended, and start it again");
+            CommandOutput.Error(gone);
+            return Fail(json, gone, CommandOutput.Failure);
+        }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
             // The last place: a file system that fails, a plugin that throws what it may not.

@@ -1,3 +1,4 @@
+using System.Globalization;
 using DmaBufIo.Devices;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
@@ -22,7 +23,7 @@ internal sealed class GpuExporterFactory : IExporterFactory, IMovableBuffers, IC
         new("vram", "a size, a multiple of 64K", "256M", "Memory of the GPU; the first buffer of a name decides"),
         new("slot", "a place in the PCI tree", "hb0/NAME", "Where the GPU hangs: BRIDGE/PORT[/PORT...]"),
         new("placement", "vram or system", "vram", "Where jobs want the buffer"),
-        new("priority", "a number", "0", "Buffers of a lower priority are evicted first"),
+        new("priority", "a whole number, also below 0", "0", "Buffers of a lower priority are evicted first"),
     ];
 
     /// <inheritdoc/>
@@ -41,13 +42,14 @@ internal sealed class GpuExporterFactory : IExporterFactory, IMovableBuffers, IC
             "system" => false,
             _ => throw expression.Broken(placement.Position, $"'{placement.Value}' is no placement", "Write placement=vram or placement=system"),
         } : true;
-        long priority = expression.Size("priority", 0);
-        if (priority > int.MaxValue)
-            throw expression.Broken(expression.Options["priority"].Position, $"{priority} is too large", "Write a smaller number");
+        int priority = 0;
+        if (expression.Options.TryGetValue("priority", out DeviceOption given)
+            && !int.TryParse(given.Value, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out priority))
+            throw expression.Broken(given.Position, $"'{given.Value}' is not a whole number", "Write for example priority=5, or priority=-1 to be evicted before the others");
         Gpu gpu = Join(expression);
         try
         {
-            GpuBuffer made = gpu.Create(name, size, inVram, (int)priority);
+            GpuBuffer made = gpu.Create(name, size, inVram, priority);
             lock (_lock)
                 gpu.Join(); // the buffer's own, which it gives back when it is freed
             return made.Buffer;

@@ -84,6 +84,8 @@ public sealed class RnicDevice : RdmaDevice, ITokenOwner
     /// <inheritdoc/>
     public override RdmaMemoryRegion RegisterMemory(DmaBuf buffer, RdmaAccess access, TokenOptions? options = null)
     {
+        if ((access & ~(RdmaAccess.LocalWrite | RdmaAccess.RemoteWrite | RdmaAccess.RemoteRead)) != 0)
+            throw RnicError.Make(Errno.EINVAL, buffer.Name, $"'{access}' has rights that do not exist", "Combine LocalWrite, RemoteWrite and RemoteRead");
         if ((access & RdmaAccess.RemoteWrite) != 0 && (access & RdmaAccess.LocalWrite) == 0)
             throw RnicError.Make(Errno.EINVAL, buffer.Name, "remote write needs local write", "Add RdmaAccess.LocalWrite");
         Device.ThrowIfRemoved(RnicPlugin.PluginName);

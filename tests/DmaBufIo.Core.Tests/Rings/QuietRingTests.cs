@@ -68,12 +68,14 @@ public sealed class QuietRingTests : IDisposable
     }
 
     [Theory]
-    [InlineData(1, false)]
-    [InlineData(32, false)]
-    [InlineData(32, true)]
-    public void The_rule_of_the_house_an_awaited_request_allocates_nothing(int workers, bool cancellable)
+    [InlineData(1, false, false)]
+    [InlineData(32, false, false)]
+    [InlineData(32, true, false)]
+    [InlineData(32, false, true)]
+    [InlineData(32, true, true)]
+    public void The_rule_of_the_house_an_awaited_request_allocates_nothing(int workers, bool cancellable, bool timed)
     {
-        using (Ring ring = Open(BufferMapping.Premapped, driven: false))
+        using (Ring ring = Open(BufferMapping.Premapped, driven: false, timed ? TimeSpan.FromDays(1) : Timeout.InfiniteTimeSpan))
         {
             using var cancel = new CancellationTokenSource();
             CancellationToken token = cancellable ? cancel.Token : CancellationToken.None;
@@ -131,9 +133,16 @@ public sealed class QuietRingTests : IDisposable
             _unexpected = status;
     }
 
-    private Ring Open(BufferMapping mapping, bool driven)
+    private Ring Open(BufferMapping mapping, bool driven, TimeSpan? timeout = null)
     {
-        var ring = new Ring(new RingOptions { Name = "quiet", Entries = Batch, Bios = 4 * Batch, DriverThread = driven });
+        var ring = new Ring(new RingOptions
+        {
+            Name = "quiet",
+            Entries = Batch,
+            Bios = 4 * Batch,
+            DriverThread = driven,
+            RequestTimeout = timeout ?? Timeout.InfiniteTimeSpan,
+        });
         ring.RegisterBuffer(0, new BufferRegistration { Memory = _memory, File = _file, Mapping = mapping });
         return ring;
     }

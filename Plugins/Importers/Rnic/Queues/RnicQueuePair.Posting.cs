@@ -21,7 +21,7 @@ internal sealed partial class RnicQueuePair
             return status;
         foreach (ref readonly RdmaWorkRequest request in requests)
         {
-            status = request.Opcode == RdmaOpcode.Receive || request.Length < 0 ? Errno.EINVAL : Add(_send, request, null);
+            status = IsSendSide(request.Opcode) && request.Length >= 0 ? Add(_send, request, null) : Errno.EINVAL;
             if (status != Errno.Ok)
                 break;
             posted++;
@@ -52,6 +52,9 @@ internal sealed partial class RnicQueuePair
             RingReceive();
         return status;
     }
+
+    // Anything else would be served as one of these, past the checks of what it is.
+    private static bool IsSendSide(RdmaOpcode opcode) => opcode is RdmaOpcode.Send or RdmaOpcode.RdmaWrite or RdmaOpcode.RdmaRead;
 
     /// <summary>Posts a request of a file, without the doorbell.</summary>
     [HotPath]

@@ -77,7 +77,7 @@ internal sealed partial class RnicQueuePair : RdmaQueuePair
             throw RnicError.Make(Errno.EINVAL, ToString(), "a queue pair cannot be its own peer", "Name the other end");
         lock (Device.Wire.Connecting)
         {
-            RnicDevice device = Device.Wire.Find(peer.Device)
+            RnicDevice device = Device.Wire.Find(peer.Device ?? "")
                 ?? throw RnicError.Make(Errno.ENXIO, ToString(), $"no card '{peer.Device}' is on the wire", "Open it first, in the same host");
             if (State == RdmaQueuePairState.Error)
                 throw RnicError.Make(Errno.ECONNRESET, ToString(), "the queue pair has failed or was disconnected", "Dispose it and make another one");

@@ -1,0 +1,393 @@
+using System.Runtime.CompilerServices;
+using DmaBufIo.Errors;
+using DmaBufIo.Files;
+using DmaBufIo.Hosting;
+using DmaBufIo.Models;
+using DmaBufIo.Models.Iommu;
+using DmaBufIo.Rings;
+using DmaBufIo.Tests.SyncTests;
+
+namespace DmaBufIo.Tests;
+
+/// <summary>The plugins follow their folder while the host runs.</summary>
+public sealed class HotReloadTests : IDisposable
+{
+    private readonly PluginYard _yard = new();
+    private readonly ModelIommu _iommu = new();
+    private readonly ManualTime _time = new();
+    private readonly List<PluginChangedEventArgs> _changes = [];
+
+    public void Dispose()
+    {
+        _yard.Dispose();
+        _iommu.Dispose();
+    }
+
+    [Fact]
+    public void A_plugin_that_comes_is_loaded_one_that_changes_is_reloaded_and_one_that_goes_is_unloaded()
+    {
+        using DmaBufIoHost host = Start();
+        Assert.Empty(Own(host));
+
+        string folder = _yard.Add(PluginYard.Good);
+        Follow();
+        Assert.Equal((PluginChange.Loaded, new Version(0, 1, 0, 0)), Last());
+        host.Open("fake:a").Dispose();
+
+        SetVersion(7);
+        Follow();
+        Assert.Equal((PluginChange.Reloaded, new Version(7, 0, 0, 0)), Last());
+        Assert.Equal(new Version(7, 0, 0, 0), Assert.Single(Own(host)).Version);
+        host.Open("fake:a").Dispose();
+
+        Directory.Delete(folder, recursive: true);
+        Follow();
+        Assert.Equal((PluginChange.Unloaded, new Version(7, 0, 0, 0)), Last());
+        Assert.Empty(Own(host));
+        Assert.Equal(Errno.EINVAL, Assert.Throws<DmaBufIoException>(() => host.Open("fake:a")).Errno);
+    }
+
+    [Fact]
+    public void A_look_at_folders_that_have_not_changed_does_nothing()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Start();
+        File.SetLastAccessTimeUtc(_yard.GoodAssembly, DateTime.UnixEpoch);
+        Directory.CreateDirectory(Path.Combine(_yard.Folder, ".unpacked"));
+        Follow();
+        Assert.Empty(_changes);
+        Assert.Equal("good", Assert.Single(Own(host)).Name);
+    }
+
+    [Fact]
+    public void A_plugin_that_was_unloaded_by_hand_stays_unloaded_until_its_folder_changes()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Start();
+        host.Plugins.Unload("good");
+        Directory.CreateDirectory(Path.Combine(_yard.Folder, ".unpacked"));
+        Follow();
+        Assert.Empty(Own(host));
+        SetVersion(2);
+        Follow();
+        Assert.Equal((PluginChange.Loaded, new Version(2, 0, 0, 0)), Last());
+    }
+
+    [Fact]
+    public void Refuse_keeps_a_plugin_with_open_devices_and_follows_when_they_are_closed()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Start();
+        OpenedDevice device = host.Open("fake:a");
+        SetVersion(7);
+        Follow();
+        Assert.Equal((PluginChange.Kept, new Version(0, 1, 0, 0)), Last());
+        Assert.Contains("1 device and 0 buffers made by it are alive", _changes[^1].Reason);
+        Assert.Single(device.BlockDevices);
+        host.Open("fake:b").Dispose();
+        Follow();
+        Assert.Equal((PluginChange.Kept, new Version(0, 1, 0, 0)), Last());
+
+        device.Dispose();
+        Follow();
+        Assert.Equal((PluginChange.Reloaded, new Version(7, 0, 0, 0)), Last());
+    }
+
+    [Fact]
+    public void Drain_closes_them_and_tells_their_names()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Start(UnloadPolicy.Drain);
+        OpenedDevice device = host.Open("pair(fake:a,fake:b)");
+        ExportedBuffer buffer = host.CreateBuffer("plain", "b0", 4096);
+        SetVersion(7);
+        Follow();
+        Assert.Equal([PluginChange.Draining, PluginChange.Reloaded], _changes.Select(static c => c.Change));
+        Assert.Equal([device.Name], _changes[^1].Unloaded!.ClosedDevices);
+        Assert.Equal([buffer.Name], _changes[^1].Unloaded!.DroppedBuffers);
+        Assert.Empty(device.BlockDevices);
+        host.Open("pair(fake:a,fake:b)").Dispose();
+    }
+
+    [Theory]
+    [InlineData(UnloadPolicy.Refuse)]
+    [InlineData(UnloadPolicy.Drain)]
+    public void T11_a_reload_with_open_tokens_and_requests_in_flight_refuses_or_drains_as_the_policy_says(UnloadPolicy policy)
+    {
+        _yard.Add(PluginYard.Held);
+        using DmaBufIoHost host = Start(policy);
+        OpenedDevice device = host.Open("held:a");
+        using ExportedBuffer buffer = host.CreateBuffer("moving", "b0", 1 << 20);
+        var file = new BlockDeviceFile(device.BlockDevice);
+        using (var ring = new Ring(host.RingOptions with { Entries = 8 }))
+        {
+            ring.RegisterBuffer(0, new BufferRegistration { Buffer = buffer.Buffer, File = file });
+            _yard.Puppets["a"].Hold = true;
+            for (ulong i = 0; i < 4; i++)
+                Assert.True(ring.TryReadFixed(file, 0, 0, 4096, 0, i));
+            ring.Submit(TestContext.Current.CancellationToken);
+            SetVersion(7, PluginYard.Held);
+            Follow();
+
+            bool drains = policy == UnloadPolicy.Drain;
+            Assert.Equal((drains ? PluginChange.Reloaded : PluginChange.Kept, new Version(drains ? 7 : 0, drains ? 0 : 1, 0, 0)), Last());
+            Assert.Equal(drains ? 0 : 1, device.BlockDevices.Count);
+            Assert.Equal(drains ? 0 : 4, _yard.Puppets["a"].Held);
+            _yard.Puppets["a"].Hold = false;
+            _yard.Puppets["a"].Finish();
+            var completions = new RingCompletion[8];
+            Assert.Equal(4, ring.Reap(completions, 4, TestContext.Current.CancellationToken));
+            Assert.All(completions.Take(4), c => Assert.Equal(drains ? Errno.ECANCELED : Errno.Ok, c.Status));
+            Assert.True(ring.TryReadFixed(file, 0, 0, 4096, 0, 9));
+            ring.Submit(TestContext.Current.CancellationToken);
+            Assert.Equal(1, ring.Reap(completions, 1, TestContext.Current.CancellationToken));
+            Assert.Equal(drains ? Errno.ENODEV : Errno.Ok, completions[0].Status);
+        }
+
+        file.Put();
+        device.Dispose();
+        host.Open("held:a").Dispose();
+    }
+
+    [Fact]
+    public void A_drain_that_does_not_end_in_its_time_keeps_the_plugin_and_is_tried_again()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Start(UnloadPolicy.Drain);
+        DmaBufs.DmaBuf mine = host.CreateBuffer("plain", "mine", 4096).Buffer;
+        mine.Get();
+        SetVersion(7);
+        Actor look = Actor.Start("look", Follow);
+        look.UntilItWaitsFor("end of what keeps plugin good");
+        _time.Advance(TimeSpan.FromSeconds(30));
+        look.Join();
+        Assert.Equal(PluginChange.Kept, _changes[^1].Change);
+        Assert.Contains("buffer mine held by 1 references", _changes[^1].Reason);
+        host.Open("fake:a").Dispose(); // it works, and its end is a reason to try again
+
+        mine.Put();
+        Follow();
+        Assert.Equal((PluginChange.Reloaded, new Version(7, 0, 0, 0)), Last());
+    }
+
+    [Theory]
+    [InlineData("assembly")]
+    [InlineData("manifest")]
+    [InlineData("nothing")]
+    public void A_plugin_that_is_half_copied_is_not_loaded_until_the_rest_has_come(string cut)
+    {
+        using DmaBufIoHost host = Start();
+        string folder = Directory.CreateDirectory(Path.Combine(_yard.Folder, PluginYard.Good)).FullName;
+        foreach (string file in Directory.GetFiles(PluginYard.FixtureFolder(PluginYard.Good)))
+        {
+            byte[] bytes = File.ReadAllBytes(file);
+            bool isCut = cut switch
+            {
+                "assembly" => file.EndsWith("Good.dll", StringComparison.Ordinal),
+                "manifest" => file.EndsWith(".deps.json", StringComparison.Ordinal),
+                _ => false,
+            };
+            if (cut != "nothing" || file.EndsWith(".pdb", StringComparison.Ordinal))
+                File.WriteAllBytes(Path.Combine(folder, Path.GetFileName(file)), isCut ? bytes[..(bytes.Length / 2)] : bytes);
+        }
+
+        Follow();
+        Assert.Empty(_changes);
+        Assert.Empty(Own(host));
+        Assert.Contains(_yard.Logs.Lines, l => l.Event.Id == 1006 && l.Text.Contains(folder, StringComparison.Ordinal));
+
+        foreach (string file in Directory.GetFiles(PluginYard.FixtureFolder(PluginYard.Good)))
+            File.Copy(file, Path.Combine(folder, Path.GetFileName(file)), overwrite: true);
+        Follow();
+        Assert.Equal((PluginChange.Loaded, new Version(0, 1, 0, 0)), Last());
+    }
+
+    [Fact]
+    public void A_new_version_that_is_cut_off_or_too_new_leaves_the_old_one_at_work()
+    {
+        _yard.Add(PluginYard.Good);
+        byte[] whole = File.ReadAllBytes(_yard.GoodAssembly);
+        using DmaBufIoHost host = Start(UnloadPolicy.Drain);
+        using OpenedDevice device = host.Open("fake:a");
+
+        File.WriteAllBytes(_yard.GoodAssembly, whole[..^1024]);
+        Follow();
+        Assert.Empty(_changes); // a copy that is under way
+        PluginYard.Rewrite(Path.Combine(PluginYard.FixtureFolder(PluginYard.Good), PluginYard.Good + ".dll"), _yard.GoodAssembly, static a =>
+            a.MainModule.AssemblyReferences.Single(static r => r.Name == "DmaBufIo.Core").Version = new Version(0, 9, 0, 0));
+        Follow();
+        Assert.Equal((PluginChange.Kept, new Version(0, 1, 0, 0)), Last());
+        Assert.Contains("was built against DmaBufIo.Core 0.9.0.0", _changes[^1].Reason);
+        Assert.Single(device.BlockDevices);
+        host.Open("fake:b").Dispose();
+
+        File.WriteAllBytes(_yard.GoodAssembly, whole);
+        Follow();
+        Assert.Equal((PluginChange.Reloaded, new Version(0, 1, 0, 0)), Last());
+        Assert.Empty(device.BlockDevices);
+    }
+
+    [Fact]
+    public void A_new_version_whose_own_code_goes_wrong_is_refused_and_leaves_no_old_one()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Start();
+        string folder = Path.Combine(_yard.Folder, PluginYard.Good);
+        string faulty = Path.Combine(PluginYard.FixtureFolder(PluginYard.Faulty), PluginYard.Faulty + ".dll");
+        PluginYard.Rewrite(faulty, _yard.GoodAssembly, static a => a.Name.Name = "RegisterThrows");
+        Follow();
+        Assert.Equal([PluginChange.Unloaded, PluginChange.Refused], _changes.Select(static c => c.Change));
+        Assert.Contains("the registration is broken", _changes[^1].Reason);
+        PluginStatus left = Assert.Single(Own(host));
+        Assert.Equal((folder, PluginState.Refused), (left.Folder, left.State));
+
+        // One that was refused is forgotten with its folder.
+        Directory.Delete(folder, recursive: true);
+        Follow();
+        Assert.Empty(Own(host));
+    }
+
+    [Fact]
+    public void A_folder_that_was_renamed_is_the_same_plugin_in_another_place()
+    {
+        _yard.Add(PluginYard.Good, "b-good");
+        using DmaBufIoHost host = Start();
+        Directory.Move(Path.Combine(_yard.Folder, "b-good"), Path.Combine(_yard.Folder, "a-good"));
+        Follow();
+        Assert.Equal([PluginChange.Unloaded, PluginChange.Loaded], _changes.Select(static c => c.Change));
+        Assert.Equal(Path.Combine(_yard.Folder, "a-good"), Assert.Single(Own(host)).Folder);
+    }
+
+    [Fact]
+    public void A_new_version_is_unpacked_beside_and_renamed_into_place()
+    {
+        string folder = _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Start();
+        _yard.Add(PluginYard.Good, ".next");
+        string next = Path.Combine(_yard.Folder, ".next", PluginYard.Good + ".dll");
+        PluginYard.Rewrite(next, next, static a => a.Name.Version = new Version(3, 0, 0, 0));
+        Follow();
+        Assert.Empty(_changes);
+        Directory.Move(folder, Path.Combine(_yard.Folder, ".old"));
+        Directory.Move(Path.Combine(_yard.Folder, ".next"), folder);
+        Follow();
+        Assert.Equal((PluginChange.Reloaded, new Version(3, 0, 0, 0)), Last());
+    }
+
+    [Fact]
+    public void Ten_reloads_leave_nothing_behind_while_another_device_works_and_its_requests_all_end_well()
+    {
+        _yard.Add(PluginYard.Good);
+        _yard.Add(PluginYard.Held);
+        using DmaBufIoHost host = Start(UnloadPolicy.Drain);
+        using OpenedDevice device = host.Open("held:work");
+        using ExportedBuffer buffer = host.CreateBuffer("moving", "b0", 1 << 20);
+        bool stop = false;
+        long ended = 0;
+        Actor worker = Actor.Start("worker", () =>
+        {
+            var file = new BlockDeviceFile(device.BlockDevice);
+            using (var ring = new Ring(host.RingOptions with { Entries = 16 }))
+            {
+                ring.RegisterBuffer(0, new BufferRegistration { Buffer = buffer.Buffer, File = file });
+                var completions = new RingCompletion[16];
+                while (!Volatile.Read(ref stop))
+                {
+                    while (ring.TryReadFixed(file, 0, 0, 4096, 0, 1))
+                    {
+                    }
+
+                    ring.Submit();
+                    foreach (RingCompletion completion in completions.AsSpan(0, ring.Reap(completions, 1)))
+                        Assert.Equal(new RingCompletion(1, Errno.Ok, 4096), completion);
+                    Interlocked.Increment(ref ended);
+                }
+            }
+
+            file.Put();
+        });
+
+        for (int i = 1; i <= 10; i++)
+        {
+            OpenAndForget(host);
+            long before = Interlocked.Read(ref ended);
+            SetVersion(i);
+            Follow();
+            Assert.Equal((PluginChange.Reloaded, new Version(i, 0, 0, 0)), Last());
+            AssertCollected(_changes[^1].Unloaded!);
+            Actor.Until(() => Interlocked.Read(ref ended) > before || worker.IsDone, "the worker goes on");
+        }
+
+        Volatile.Write(ref stop, true);
+        worker.Join();
+        Assert.Equal((0, 0), (_iommu.Faults, _iommu.StaleAccesses));
+    }
+
+    [Fact]
+    public void Nothing_is_followed_after_the_host_has_ended_or_when_it_is_not_wanted()
+    {
+        _yard.Add(PluginYard.Good);
+        using (DmaBufIoHost host = _yard.Start(o => o.TimeProvider = _time))
+        {
+            SetVersion(7);
+            Assert.Equal(0, _time.Armed);
+            Assert.Equal(new Version(0, 1, 0, 0), Assert.Single(host.Plugins.All).Version);
+        }
+
+        DmaBufIoHost watched = Start();
+        watched.Dispose();
+        SetVersion(8);
+        Assert.Equal(0, _time.Armed);
+    }
+
+    private static IEnumerable<PluginStatus> Own(DmaBufIoHost host) => host.Plugins.All.Where(static p => !p.IsBuiltIn);
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void OpenAndForget(DmaBufIoHost host)
+    {
+        host.Open("pair(fake:a,fake:b)");
+        host.CreateBuffer("plain", "b1", 4096);
+    }
+
+    private static void AssertCollected(UnloadedPlugin unloaded)
+    {
+        for (int i = 0; i < 20 && !unloaded.IsCollected; i++)
+        {
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+        }
+
+        Assert.True(unloaded.IsCollected, "something still refers to an object or a type of the plugin");
+    }
+
+    private (PluginChange Change, Version? Version) Last() => (_changes[^1].Change, _changes[^1].Plugin.Version);
+
+    /// <summary>The file system tells, the folder is quiet for as long as it has to be, and the host looks at it.</summary>
+    private void Follow()
+    {
+        _changes.Clear();
+        Actor.Until(() => _time.Armed != 0, "the file system has told of a change");
+        _time.Advance(new HotReloadOptions().ReloadDelay);
+    }
+
+    private void SetVersion(int version, string plugin = PluginYard.Good)
+    {
+        string source = Path.Combine(PluginYard.FixtureFolder(plugin), plugin + ".dll");
+        PluginYard.Rewrite(source, Path.Combine(_yard.Folder, plugin, plugin + ".dll"), a => a.Name.Version = new Version(version, 0, 0, 0));
+    }
+
+    private DmaBufIoHost Start(UnloadPolicy policy = UnloadPolicy.Refuse)
+    {
+        DmaBufIoHost host = _yard.Start(o =>
+        {
+            o.UseFabric(_iommu).AddBuiltIn<ModelsPlugin>();
+            o.TimeProvider = _time;
+            o.HotReload.EnableHotReload = true;
+            o.HotReload.UnloadPolicy = policy;
+        });
+        host.Plugins.PluginChanged += (_, change) => _changes.Add(change);
+        Follow(); // the first look, at what has changed since the start
+        Assert.Empty(_changes);
+        return host;
+    }
+}
