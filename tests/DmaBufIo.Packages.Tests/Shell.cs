@@ -31,7 +31,7 @@ internal sealed record Result(string Command, int ExitCode, string Output)
 internal sealed class Shell(string folder, IReadOnlyDictionary<string, string?> environment)
 {
     // Decides only when a test gives up.
-    private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(5);
+    private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(15);
 
     internal string Folder => folder;
 
