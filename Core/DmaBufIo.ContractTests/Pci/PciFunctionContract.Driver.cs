@@ -67,7 +67,7 @@ public abstract partial class PciFunctionContract
         SkipUnless(PciFunctionCapabilities.Driver);
         InWorld(world =>
         {
-            using var stage = new ImporterStage(world, new DriverFixture(Fixture));
+            using var stage = new ImporterStage(world, new DriverFixture(Fixture), new StageSetup());
             fact(stage);
         });
     }
