@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using DmaBufIo.Errors;
 using DmaBufIo.Hosting;
 using Microsoft.Extensions.Hosting;
@@ -6,30 +5,39 @@ using Microsoft.Extensions.Logging;
 
 namespace FileToDisk;
 
-/// <summary>Copies once at start, and again after each SIGHUP, with the plugins as their folder holds them then.</summary>
+/// <summary>Copies once at start, and again whenever a plugin has come or changed: the host watches their folder.</summary>
 internal sealed partial class CopyService(DmaBufIoHost host, CopyJob job, ILogger<CopyService> logger) : BackgroundService
 {
-    private readonly SemaphoreSlim _reload = new(0);
+    private readonly SemaphoreSlim _changes = new(0);
 
     public override void Dispose()
     {
         base.Dispose();
-        _reload.Dispose();
+        _changes.Dispose();
     }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        using var hangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, signal =>
+        host.Plugins.PluginChanged += OnPluginChanged;
+        try
         {
-            signal.Cancel = true; // the process lives on
-            _reload.Release();
-        });
-        while (true)
-        {
-            await CopyAsync(stoppingToken);
-            await _reload.WaitAsync(stoppingToken);
-            ReloadPlugins();
+            while (true)
+            {
+                await CopyAsync(stoppingToken);
+                await _changes.WaitAsync(stoppingToken);
+            }
         }
+        finally
+        {
+            host.Plugins.PluginChanged -= OnPluginChanged;
+        }
+    }
+
+    // A plugin is not exchanged under a device: the host waits until the copy has closed what it has opened.
+    private void OnPluginChanged(object? sender, PluginChangedEventArgs e)
+    {
+        if (e.Change is PluginChange.Loaded or PluginChange.Reloaded)
+            _changes.Release();
     }
 
     private async Task CopyAsync(CancellationToken stoppingToken)
@@ -41,23 +49,6 @@ internal sealed partial class CopyService(DmaBufIoHost host, CopyJob job, ILogge
         catch (Exception e) when (e is DmaBufIoException or IOException or UnauthorizedAccessException)
         {
             NotCopied(e.Message);
-        }
-    }
-
-    // Devices and buffers are closed between two copies, so nothing keeps a plugin.
-    private void ReloadPlugins()
-    {
-        foreach (string folder in Directory.GetDirectories(host.Options.PluginFolder))
-        {
-            try
-            {
-                PluginStatus? loaded = host.Plugins.All.FirstOrDefault(s => s.Folder == Path.GetFullPath(folder) && s.State == PluginState.Loaded);
-                _ = loaded is null ? host.Plugins.Load(folder) : host.Plugins.Reload(loaded.Name);
-            }
-            catch (DmaBufIoException e)
-            {
-                NotCopied(e.Message);
-            }
         }
     }
 
