@@ -16,15 +16,32 @@ public abstract class Contract
 
     private protected IPluginFixture Plugin { get; }
 
+    /// <summary>Whether it is a contract over the same plugin.</summary>
+    internal bool IsFor(IPluginFixture fixture) => Plugin.PluginFolder is { } folder && folder == fixture.PluginFolder;
+
     /// <summary>Runs a fact in a world of its own, and looks at what it leaves behind.</summary>
     /// <param name="fact">The fact.</param>
     /// <param name="iommu">How the modelled IOMMU behaves; null for a strict one.</param>
-    private protected void InWorld(Action<ContractWorld> fact, ModelIommuOptions? iommu = null)
+    /// <param name="isMetered">True: the plugin's code is loaded with counters (<see cref="PluginMeter"/>).</param>
+    private protected void InWorld(Action<ContractWorld> fact, ModelIommuOptions? iommu = null, bool isMetered = false)
     {
-        using var world = new ContractWorld(Plugin, Repeat(), iommu);
-        fact(world);
-        world.CloseAndCheck();
+        var world = new ContractWorld(Plugin, Repeat(), iommu, isMetered) { Page = Page };
+        try
+        {
+            fact(world);
+            world.CloseAndCheck();
+        }
+        catch
+        {
+            world.GiveUp();
+            throw;
+        }
+
+        world.Dispose();
     }
+
+    /// <summary>The page of the contract, for messages; null for that of the rule.</summary>
+    private protected virtual string? Page => null;
 
     /// <summary>Skips the fact: a feature that is not there is neither right nor wrong.</summary>
     /// <param name="holds">True when it is there.</param>

@@ -265,7 +265,6 @@ public sealed class DmaBufIoHost : IDisposable
     public ExportedBuffer CreateBuffer(string exporterExpression, string name, long size)
     {
         ThrowIfNotStarted();
-        DeviceExpression parsed = new ExpressionParser(Plugins.DeviceWords, Plugins.ExporterWords).ParseExporter(exporterExpression);
         if (size <= 0 || size % Memory.MemoryRegion.PageSize != 0)
             throw new DmaBufIoException(
                 Errno.EINVAL,
@@ -274,6 +273,33 @@ public sealed class DmaBufIoHost : IDisposable
                 $"the size is not a positive multiple of the page size ({Memory.MemoryRegion.PageSize})",
                 "Round it up to whole pages",
                 range: $"0+{size}");
+        return CreateBuffer(exporterExpression, name, (factory, parsed) => factory.Create(parsed, name, size));
+    }
+
+    /// <summary>Makes a buffer of memory that the application has already: ranges of sealed memory files, in order.</summary>
+    /// <param name="exporterExpression">An exporter that takes memory files (<see cref="IMemoryFileExporter"/>), for example "udmabuf"; without options.</param>
+    /// <param name="name">A name for the buffer, for messages.</param>
+    /// <param name="ranges">See <see cref="IMemoryFileExporter.Export"/>.</param>
+    /// <returns>The buffer; the caller disposes it, or the host does when it stops.</returns>
+    /// <exception cref="DmaBufIoException">
+    /// A broken expression, an unknown exporter, a wrong range (<c>EINVAL</c>), or an exporter that takes no memory files (<c>EOPNOTSUPP</c>).
+    /// </exception>
+    public ExportedBuffer CreateBuffer(string exporterExpression, string name, IReadOnlyList<MemoryFileRange> ranges)
+    {
+        ThrowIfNotStarted();
+        return CreateBuffer(exporterExpression, name, (factory, parsed) =>
+        {
+            parsed.AllowOnly();
+            parsed.AllowNoText();
+            return factory is IMemoryFileExporter exporter
+                ? exporter.Export(name, ranges)
+                : throw new DmaBufIoException(Errno.EOPNOTSUPP, "Hosting", $"buffer {name}", $"exporter '{parsed.Word}' makes no buffers of memory files", "Use an exporter that does, for example udmabuf");
+        });
+    }
+
+    private ExportedBuffer CreateBuffer(string exporterExpression, string name, Func<IExporterFactory, DeviceExpression, DmaBufs.DmaBuf> make)
+    {
+        DeviceExpression parsed = new ExpressionParser(Plugins.DeviceWords, Plugins.ExporterWords).ParseExporter(exporterExpression);
         if (Plugins.Find(p => p.Exporter(parsed.Word)) is not var (factory, use))
             throw parsed.Broken(
                 parsed.Position,
@@ -283,11 +309,11 @@ public sealed class DmaBufIoHost : IDisposable
         // The use spans the plugin's code; from then on the buffer itself is what keeps the plugin.
         using (use)
         {
-            DmaBufs.DmaBuf made = factory.Create(parsed, name, size);
+            DmaBufs.DmaBuf made = make(factory, parsed);
             Plugins.AddBuffer(use.Plugin, made);
             var buffer = new ExportedBuffer(parsed, use.Plugin.Status.Name, made, factory, Dropped);
             Add(_buffers, buffer);
-            _logger.BufferCreated(name, size, exporterExpression);
+            _logger.BufferCreated(name, made.Size, exporterExpression);
             return buffer;
         }
     }

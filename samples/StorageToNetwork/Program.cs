@@ -12,30 +12,39 @@ if (args.Length != 2)
     return 2;
 }
 
+// Written under a name of its own, and put in place when it is right: what was there before stays until then, also when it is the source under another name.
+string destination = Path.GetFullPath(args[1]);
+string partial = $"{destination}.{Environment.ProcessId}.partial";
+Console.CancelKeyPress += (_, _) => File.Delete(partial);
 try
 {
     string source = Path.GetFullPath(args[0]);
     long size = new FileInfo(source).Length;
-    if (Path.GetFullPath(args[1]) == source)
+    if (destination == source)
         throw new IOException($"DST is SRC ({source}).");
-    using (FileStream target = File.Create(args[1]))
+
+    // Its space is taken now: a disk that is full says so before anything is copied.
+    using (var target = new FileStream(partial, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, PreallocationSize = size }))
         target.SetLength(size);
     using var iommu = new ModelIommu();
-    var options = new DmaBufIoOptions { PluginFolder = Path.Combine(AppContext.BaseDirectory, "plugins") };
+    var options = new DmaBufIoOptions();
+    options.PluginFolder = Environment.GetEnvironmentVariable("DMABUFIO_PLUGINS") ?? options.PluginFolder; // else "plugins" beside the program
     using DmaBufIoHost host = DmaBufIoHost.Create(options.UseFabric(iommu));
     long copied = Counters.BytesCopied.Value;
     byte[] onGpu;
-    using (var relay = new Relay(host, source, args[1], size))
+    using (var relay = new Relay(host, source, partial, size))
         onGpu = relay.Run();
     copied = Counters.BytesCopied.Value - copied;
 
     // A drive writes whole blocks; what lies behind the data is cut off.
-    using (FileStream target = File.OpenWrite(args[1]))
+    using (FileStream target = File.OpenWrite(partial))
         target.SetLength(size);
     string sent = Convert.ToHexStringLower(Relay.HashOf(source));
     string seen = Convert.ToHexStringLower(onGpu);
-    string received = Convert.ToHexStringLower(Relay.HashOf(args[1]));
+    string received = Convert.ToHexStringLower(Relay.HashOf(partial));
     bool ok = sent == seen && sent == received && copied == 0 && iommu is { Faults: 0, StaleAccesses: 0 };
+    if (ok)
+        File.Move(partial, destination, overwrite: true);
     Console.WriteLine($"bytes           {size}");
     Console.WriteLine($"sent            {sent}");
     Console.WriteLine($"seen by the GPU {seen}");
@@ -49,4 +58,8 @@ catch (Exception e) when (e is DmaBufIoException or IOException or UnauthorizedA
 {
     Console.Error.WriteLine($"error: {e.Message}");
     return 1;
+}
+finally
+{
+    File.Delete(partial);
 }

@@ -35,8 +35,8 @@ internal sealed class Relay : IDisposable
         _size = size;
         try
         {
-            OpenedDevice sourceDrive = Open(host.Open(source, readOnly: true));
-            OpenedDevice destinationDrive = Open(host.Open($"nvme:\"{Path.GetFullPath(destination)}\",size={Math.Max(size, 1)}"));
+            OpenedDevice sourceDrive = Open(host.Open($"nvme:{Quoted(source)}", readOnly: true));
+            OpenedDevice destinationDrive = Open(host.Open($"nvme:{Quoted(destination)},size={Math.Max(size, 1)}"));
             OpenedDevice left = Open(host.Open("rnic:left"));
             OpenedDevice right = Open(host.Open("rnic:right"));
             _near = Open(host.CreateBuffer("gpu:near,vram=16M", "near", Message * Pieces));
@@ -60,6 +60,9 @@ internal sealed class Relay : IDisposable
             throw;
         }
     }
+
+    // Commas, parentheses and quotes of a path are no grammar.
+    private static string Quoted(string path) => $"\"{path.Replace("\"", "\"\"", StringComparison.Ordinal)}\"";
 
     /// <summary>A file's hash, as the GPU makes it: SHA-256 of the SHA-256 of each buffer's worth of it.</summary>
     internal static byte[] HashOf(string path)

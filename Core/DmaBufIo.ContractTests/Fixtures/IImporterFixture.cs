@@ -40,6 +40,14 @@ public enum ImporterCapabilities
     /// <summary>The file takes references for itself, for a bounded piece of DMA at a time (<see cref="Files.IoFile.IsPaged"/>).</summary>
     Paged = 64,
 
+    /// <summary>
+    /// The device works while nobody looks at it: on a thread of its own, when its doorbell rings, or because it is hardware. Not so for a model that works when its driver polls.
+    /// </summary>
+    WorksAlone = 128,
+
+    /// <summary>The driver's request path allocates nothing and takes no lock (A1). A driver whose device or library leaves it no choice does without, and its users know.</summary>
+    Quiet = 256,
+
     /// <summary>A storage device with everything: all but <see cref="Paged"/>.</summary>
-    Storage = Reset | Remove | Addressable | Vectors | Interrupts | MovesData,
+    Storage = Reset | Remove | Addressable | Vectors | Interrupts | MovesData | WorksAlone | Quiet,
 }

@@ -17,6 +17,9 @@ public interface IPluginFixture
     /// <summary>The plugin's own configuration, by key: its section of the host's.</summary>
     IReadOnlyDictionary<string, string?> Settings => new Dictionary<string, string?>();
 
+    /// <summary>How long facts wait for what should come at once, before they give up; null for 30 s, or what the environment's DMABUFIO_CONTRACT_LIMIT says in seconds.</summary>
+    TimeSpan? Patience => null;
+
     /// <summary>Changes the host before it starts. The fabric and the models are there already.</summary>
     /// <param name="options">The host's options.</param>
     void Configure(DmaBufIoOptions options)

@@ -1,5 +1,6 @@
 using DmaBufIo.Diagnostics;
 using DmaBufIo.Hosting;
+using DmaBufIo.Hosting.Loading;
 using DmaBufIo.Models;
 using DmaBufIo.Models.Iommu;
 using DmaBufIo.Models.Puppets;
@@ -16,21 +17,25 @@ public sealed class ContractWorld : IDisposable
 {
     private readonly List<PuppetExporter> _buffers = [];
     private readonly List<DriverFault> _driverFaults = [];
+    private readonly Stack<Action> _endings = new();
     private readonly ThreadActors _threads = new();
     private readonly string _repeat;
     private string? _folder;
     private bool _faultsExpected;
     private bool _driverFaultsExpected;
 
-    internal ContractWorld(IPluginFixture fixture, string repeat, ModelIommuOptions? iommu = null)
+    internal ContractWorld(IPluginFixture fixture, string repeat, ModelIommuOptions? iommu = null, bool isMetered = false)
     {
         _repeat = repeat;
+        Hang.Limit = fixture.Patience ?? Hang.Usual;
         Iommu = new ModelIommu(iommu ?? new ModelIommuOptions { InvalidationThread = false });
         Fabric = new PuppetFabric(Iommu);
         DmaBufIoDiagnostics.DriverFaulted += OnDriverFault;
         var options = new DmaBufIoOptions { LoadPluginFolder = false };
         options.UseFabric(Fabric);
         options.AddBuiltIn<ModelsPlugin>();
+        if (isMetered && fixture.PluginFolder is { } metered)
+            options.AssemblyLoader = config => PluginLoader.Create(IsIn(metered, config) ? config with { Rewrite = PluginRewriter.Rewrite } : config);
         fixture.Configure(options);
         try
         {
@@ -89,6 +94,19 @@ public sealed class ContractWorld : IDisposable
         return exporter;
     }
 
+    /// <summary>What is special about this run of a fact, for messages: a design, a direction. Empty for nothing.</summary>
+    internal string Situation { get; set; } = "";
+
+    /// <summary>What callbacks of drivers have thrown so far.</summary>
+    internal IReadOnlyList<DriverFault> DriverFaults
+    {
+        get
+        {
+            lock (_driverFaults)
+                return [.. _driverFaults];
+        }
+    }
+
     /// <summary>From now on refused accesses are what the fact is about.</summary>
     internal void ExpectFaults() => _faultsExpected = true;
 
@@ -113,7 +131,15 @@ public sealed class ContractWorld : IDisposable
     }
 
     /// <summary>The exception that says which rule is broken.</summary>
-    internal BrokenRuleException Broken(string rule, string did, Exception? inner = null) => new(rule, did, _repeat, inner);
+    /// <param name="rule">The rule's number.</param>
+    /// <param name="did">What the driver did, as a sentence.</param>
+    /// <param name="inner">The cause, or null.</param>
+    /// <param name="with">What must be in the environment to see it again: a seed. Empty for nothing.</param>
+    internal BrokenRuleException Broken(string rule, string did, Exception? inner = null, string with = "") =>
+        new(rule, Situation.Length == 0 ? did : $"{did} (With {Situation}.)", with.Length == 0 ? _repeat : $"{with} {_repeat}", inner, Page);
+
+    /// <summary>The page of the contract, for messages; null for that of the rule.</summary>
+    internal string? Page { get; init; }
 
     /// <summary>Runs something that should not throw; a rule is broken when it does.</summary>
     internal T Expect<T>(string rule, string doing, Func<T> act)
@@ -128,18 +154,53 @@ public sealed class ContractWorld : IDisposable
         }
     }
 
+    /// <summary>Waits until an actor has returned; a rule is broken when it does not. What it has thrown comes out here.</summary>
+    internal void Ends(IActor actor, string rule, string did)
+    {
+        Eventually(() => actor.HasEnded, rule, did);
+        actor.Join();
+    }
+
+    /// <summary>Does something that should come to its end by itself; a rule is broken when it does not.</summary>
+    internal void Ends(string name, Action body, string rule, string did) => Ends(Actors.Start(name, body), rule, did);
+
+    /// <summary>What <see cref="GiveUp"/> has to close before this world, if it was not closed by then: idempotent.</summary>
+    internal void AtGiveUp(Action close) => _endings.Push(close);
+
+    /// <summary>
+    /// A fact has found something, or was skipped. Closes everything; what fails or hangs now does so because of what was found, and that is what is told. A driver that hangs is left behind
+    /// with all it stands on: memory is not taken away under its threads.
+    /// </summary>
+    internal void GiveUp()
+    {
+        var closing = new Thread(() =>
+        {
+            try
+            {
+                while (_endings.TryPop(out Action? close))
+                    close();
+                Dispose();
+            }
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                // Told already, by what was found.
+            }
+        })
+        { IsBackground = true, Name = "giving up" };
+        closing.Start();
+        closing.Join(Hang.Limit / 2);
+    }
+
     /// <summary>Closes everything and looks at what is left. Called by the contract when the fact has found nothing; <see cref="Dispose"/> alone looks at nothing.</summary>
     internal void CloseAndCheck()
     {
         _threads.JoinAll();
-        Fabric.OnDma = null;
-        Fabric.AfterDma = null;
-        Fabric.OnMap = null;
+        CutStrings();
         foreach (PuppetExporter buffer in _buffers)
             Eventually(() => buffer.Buffer.References == 1, "T10", $"{buffer.Buffer.References - 1} references on the buffer {buffer.Buffer.Name} are held although every registration was removed and every file was closed.");
         foreach (PuppetExporter buffer in _buffers)
             Check(buffer.LiveTables == 0, "T8", $"{buffer.LiveTables} mappings of the buffer {buffer.Buffer.Name} were not given back: map was called {buffer.MapCalls} times and unmap {buffer.UnmapCalls} times.");
-        Host.CloseAll();
+        Ends("closing", Host.CloseAll, "T10", "closing the devices did not come to its end.");
         DmaBufIoDiagnostics.DriverFaulted -= OnDriverFault;
         if (!_faultsExpected)
             Check(Iommu.Faults == 0 && Iommu.StaleAccesses == 0, "F7", $"the device touched memory that it may not: {string.Join(Environment.NewLine, Iommu.Reports.Take(3))}");
@@ -156,9 +217,7 @@ public sealed class ContractWorld : IDisposable
     public void Dispose()
     {
         DmaBufIoDiagnostics.DriverFaulted -= OnDriverFault;
-        Fabric.OnDma = null;
-        Fabric.AfterDma = null;
-        Fabric.OnMap = null;
+        CutStrings();
         try
         {
             Host.Dispose();
@@ -175,6 +234,17 @@ public sealed class ContractWorld : IDisposable
 
     private static IConfiguration Configuration(IPluginFixture fixture) =>
         new ConfigurationBuilder().AddInMemoryCollection(fixture.Settings.Select(static s => new KeyValuePair<string, string?>($"{DmaBufIoOptions.SectionName}:Plugins:{s.Key}", s.Value))).Build();
+
+    private void CutStrings()
+    {
+        Fabric.OnDma = null;
+        Fabric.AfterDma = null;
+        Fabric.OnMap = null;
+        Fabric.OnUnmap = null;
+        Fabric.OnSync = null;
+    }
+
+    private static bool IsIn(string folder, PluginConfig config) => Path.GetDirectoryName(config.MainAssemblyPath) == Path.GetFullPath(folder).TrimEnd(Path.DirectorySeparatorChar);
 
     private PluginStatus Load(string folder)
     {

@@ -6,20 +6,30 @@ namespace DmaBufIo.ContractTests;
 /// <summary>What is waited for and does not come. A limit decides only when a contract gives up, never whether it passes.</summary>
 internal static class Hang
 {
-    /// <summary>How long a contract waits for what should come at once: 30 s, or as many seconds as the environment's DMABUFIO_CONTRACT_LIMIT says.</summary>
-    internal static TimeSpan Limit { get; } =
+    private static readonly TimeSpan s_usual =
         TimeSpan.FromSeconds(int.TryParse(Environment.GetEnvironmentVariable("DMABUFIO_CONTRACT_LIMIT"), out int seconds) && seconds > 0 ? seconds : 30);
+
+    /// <summary>
+    /// 30 s, or as many seconds as the environment's DMABUFIO_CONTRACT_LIMIT says, or as the running process says by <c>AppContext.SetData("DmaBufIo.ContractTests.Limit", TimeSpan)</c>: for those who
+    /// know that it will not come.
+    /// </summary>
+    internal static TimeSpan Usual => AppContext.GetData("DmaBufIo.ContractTests.Limit") is TimeSpan limit ? limit : s_usual;
+
+    /// <summary>How long the fact that runs now waits for what should come at once. Facts run one after another.</summary>
+    internal static TimeSpan Limit { get; set; } = Usual;
 
     /// <summary>Waits for a condition that other threads bring about.</summary>
     /// <param name="condition">Free of side effects.</param>
+    /// <param name="limit">When to give up; null for <see cref="Limit"/>.</param>
     /// <returns>False when it did not come within the limit.</returns>
-    internal static bool Until(Func<bool> condition)
+    internal static bool Until(Func<bool> condition, TimeSpan? limit = null)
     {
+        limit ??= Limit;
         long started = Stopwatch.GetTimestamp();
         var spin = default(SpinWait);
         while (!condition())
         {
-            if (Stopwatch.GetElapsedTime(started) > Limit)
+            if (Stopwatch.GetElapsedTime(started) > limit)
                 return condition();
             spin.SpinOnce();
         }

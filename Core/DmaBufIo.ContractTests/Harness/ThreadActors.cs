@@ -23,20 +23,25 @@ internal sealed class ThreadActors : IActors
     public IActor Start(string name, Action body)
     {
         var actor = new Actor(name, body);
-        _started.Add(actor);
+        lock (_started)
+            _started.Add(actor);
         return actor;
     }
 
     /// <summary>Waits for those that nobody has joined.</summary>
     internal void JoinAll()
     {
-        foreach (Actor actor in _started)
+        Actor[] started;
+        lock (_started)
+            started = [.. _started];
+        foreach (Actor actor in started)
             actor.Join();
-        _started.Clear();
     }
 
     private sealed class Actor : IActor
     {
+        // A wait that is going to end by itself does so sooner: threads wait for a moment all the time.
+        private static readonly TimeSpan s_stays = TimeSpan.FromMilliseconds(20);
         private readonly Thread _thread;
         private readonly string _name;
         private Exception? _failure;
@@ -64,7 +69,7 @@ internal sealed class ThreadActors : IActors
             var spin = default(SpinWait);
             while (!HasEnded)
             {
-                if (DmaBufIoDiagnostics.Snapshot().Waits.Any(w => w.Thread == _name))
+                if (DmaBufIoDiagnostics.Snapshot().Waits.Any(w => w.Thread == _name && w.Waited >= s_stays))
                     return true;
                 if (Stopwatch.GetElapsedTime(started) > Hang.Limit)
                     throw Hang.Of(_name);

@@ -1,67 +1,167 @@
-using DmaBufIo.Dma;
-using DmaBufIo.Errors;
-using DmaBufIo.Models.Puppets;
+using DmaBufIo.Rings;
 
 namespace DmaBufIo.ContractTests;
 
-/// <content>The owner of the memory moves it, at every stage of a request.</content>
+/// <content>The owner of the memory moves it: what a map is worth after that, and that each ends once (T7, T8).</content>
 public abstract partial class ImporterContract
 {
     /// <summary>The request after a move goes to the new place.</summary>
     [Fact]
-    public virtual void T7_a_request_after_a_move_uses_the_new_place() => OnStage(stage =>
+    public virtual void T7_a_request_after_a_move_uses_the_new_place() => WhoeverMoves((stage, elsewhere) =>
     {
         SkipUnless(ImporterCapabilities.MovesData);
         int length = stage.Blocks(8192);
         stage.CheckRead(0, 0, Bytes(1, length), "T7");
-        stage.Buffer.Move();
+        stage.Move(elsewhere);
         stage.CheckRead(0, 4096, Bytes(2, length), "T7");
-        stage.Buffer.Move();
+        stage.Move(elsewhere);
         stage.CheckWrite(0, 4096, Bytes(3, length), "T7");
+    });
+
+    /// <summary>A move between the registration and its first request: the first map is one of the new place.</summary>
+    [Fact]
+    public virtual void T7_the_first_request_after_a_move_uses_the_new_place() => WhoeverMoves((stage, elsewhere) =>
+    {
+        int length = stage.Blocks(4096);
+        stage.Register(0);
+        stage.Move(elsewhere);
+        stage.CheckRead(0, 0, Bytes(1, length), "T7");
+        stage.Register(0);
+        stage.Move(elsewhere);
+        stage.CheckWrite(0, 0, Bytes(2, length), "T7");
+    });
+
+    /// <summary>A move between preparing a request and submitting it.</summary>
+    [Fact]
+    public virtual void T7_a_request_that_was_prepared_before_a_move_uses_the_new_place() => WhoeverMoves((stage, elsewhere) =>
+    {
+        int length = stage.Blocks(4096);
+        stage.CheckRead(0, 0, Bytes(1, length), "T7");
+        byte[] data = Bytes(2, length);
+        byte[] expected = stage.Contents();
+        data.CopyTo(expected, 4096);
+        stage.Target.Give(0, data);
+        stage.Read(0, 4096, length);
+        stage.Move(elsewhere);
+        stage.Ended(stage.Run("T7")[0], length, "T7", "a read that was prepared before the buffer moved");
+        stage.CheckContents(expected, "T7", "after a read that was prepared before the buffer moved the buffer");
     });
 
     /// <summary>Each map is unmapped once, after a move and at the end.</summary>
     [Fact]
-    public virtual void T8_every_map_is_unmapped_once() => OnStage(stage =>
+    public virtual void T8_every_map_is_unmapped_once() => InBothDesigns(stage =>
     {
         int length = stage.Blocks(4096);
+        int standing = stage.World.Fabric.Mappings.Count;
+        stage.World.ExpectDriverFaults();
         for (int i = 0; i < 5; i++)
         {
             stage.CheckRead(0, 0, Bytes(i, length), "T8");
-            stage.Buffer.Move();
+            stage.Move(elsewhere: i % 2 == 0);
             stage.World.Eventually(
-                () => stage.Buffer is { LiveTables: 0, OldPlaces: 0 },
+                () => stage.Buffer is { LiveTables: 0, OldPlaces: 0 } && stage.World.Fabric.Mappings.Count == standing,
                 "T8",
-                $"after move {i + 1} {stage.Buffer.LiveTables} mappings of the old place were not given back.");
+                $"after move {i + 1} mappings of the old place were not given back: map was called {stage.Buffer.MapCalls} times.");
+            CheckFaults(stage, "T8");
         }
     });
 
-    /// <summary>A move waits for the device's DMA, and the device does not go on with the old place after it (F7, T18).</summary>
+    /// <summary>Two registrations of one buffer with one device: what the one has unmapped, the other still has.</summary>
     [Fact]
-    public virtual void T18_a_move_waits_until_the_device_has_finished_with_the_memory() => OnStage(stage =>
+    public virtual void T8_the_end_of_one_registration_leaves_the_others_of_the_buffer_alone() => OnStage(stage =>
     {
         SkipUnless(ImporterCapabilities.MovesData);
-        using var hold = new DmaHold(stage.World.Fabric, stage.Buffer.Buffer.Name);
         int length = stage.Blocks(4096);
-        byte[] data = Bytes(7, length);
-        stage.Target.Give(0, data);
-        IActor? mover = null;
-        bool hasMoved = false;
-        stage.Buffer.AfterInvalidation = () => hasMoved = true;
-        IActor owner = stage.World.Actors.Start("owner", () =>
+        stage.World.ExpectDriverFaults();
+        for (int i = 0; i < 3; i++)
         {
-            stage.Read(0, 0, length);
-            stage.Ended(stage.Run()[0], length, "T18", "a read under which the buffer moved");
-        });
-        stage.World.Eventually(() => hold.IsHeld, "N8", "the device did not begin to move the data of a request.");
-        mover = stage.World.Actors.Start("mover", () => stage.Buffer.Move());
-        mover.UntilBlocked();
-        stage.World.Check(!hasMoved, "T18", "the map's reference was dropped while the device was moving the request's data.");
-        hold.Release();
-        owner.Join();
-        mover.Join();
-        byte[] found = new byte[length];
-        stage.Buffer.Read(0, found);
-        stage.World.Check(found.AsSpan().SequenceEqual(data), "T18", "the data of a read that was in flight when the buffer moved is not in the buffer's new place.");
+            stage.CheckRead(0, 0, Bytes(i, length), "T8");
+            stage.Register(1);
+            stage.Target.Give(0, Bytes(i, length));
+            stage.World.Check(stage.Ring.TryReadFixed(stage.Target.File, 1, 4096, length, 0, 1), "T8", "the ring is full although nothing is in flight.");
+            stage.Ended(stage.Run("T8")[0], length, "T8", "a read by a second registration of the buffer");
+            Released(stage, stage.Ring.RemoveBuffer(1));
+            CheckFaults(stage, "T8");
+            stage.CheckRead(0, 0, Bytes(i + 10, length), "T8");
+            stage.CheckWrite(0, 8192, Bytes(i + 20, length), "T8");
+        }
     });
+
+    /// <summary>A registration that was made and never used leaves nothing.</summary>
+    [Fact]
+    public virtual void T10_a_registration_that_was_never_used_leaves_nothing() => OnStage(stage => CheckRegistrations(stage, static (_, _) => { }));
+
+    /// <summary>A registration that was used leaves nothing, however its maps came to their end.</summary>
+    [Fact]
+    public virtual void T10_a_registration_that_was_used_leaves_nothing() => OnStage(stage => CheckRegistrations(stage, (slot, round) =>
+    {
+        int length = stage.Blocks(4096);
+        stage.World.Check(stage.Ring.TryReadFixed(stage.Target.File, slot, 0, length, 0, 1), "T10", "the ring is full although nothing is in flight.");
+        stage.Target.Give(0, Bytes(round, length));
+        stage.Ended(stage.Run("T10")[0], length, "T10", "a read");
+        if (round % 2 == 1)
+            stage.Buffer.Move();
+    }));
+
+    /// <summary>Removed while requests run: they end, and then the registration does (R6).</summary>
+    [Fact]
+    public virtual void T10_a_registration_that_is_removed_under_load_ends_after_its_requests() => InBothDesigns(stage =>
+    {
+        SkipUnless(ImporterCapabilities.Addressable);
+        const int Requests = 16;
+        int length = stage.Blocks(4096);
+        byte[] data = Bytes(1, Requests * length);
+        stage.Target.Give(0, data);
+        for (int i = 0; i < Requests; i++)
+            stage.Read((long)i * length, (long)i * length, length, (ulong)i + 1);
+        stage.Ring.Submit();
+        RemovedBuffer removed = stage.Ring.RemoveBuffer(0);
+        foreach (RingCompletion ended in stage.ReapEach(Requests, "R6"))
+            stage.Ended(ended, length, "R6", "a read whose registration was removed while it ran");
+        Released(stage, removed);
+        byte[] found = stage.Contents();
+        stage.World.Check(found.AsSpan(0, data.Length).SequenceEqual(data), "R6", "the data of reads whose registration was removed while they ran is not in the buffer.");
+        stage.World.Check(stage.Buffer.Buffer.References == 1, "T10", "the registration has ended and a reference on the buffer is left.");
+    });
+
+    /// <summary>The owner of the memory holds its lock for long: the release waits for it, and for nothing that comes after.</summary>
+    [Fact]
+    public virtual void T10_a_release_while_the_owner_holds_the_lock_ends_when_the_lock_is_free() => OnStage(stage =>
+    {
+        int length = stage.Blocks(4096);
+        stage.CheckRead(0, 0, Bytes(1, length));
+        RemovedBuffer removed;
+        using (stage.Buffer.Buffer.Reservation.Lock())
+        {
+            removed = stage.Ring.RemoveBuffer(0);
+            stage.World.Check(stage.Buffer.UnmapCalls == 0, "T5", "the buffer was unmapped while somebody else held its lock.");
+        }
+
+        Released(stage, removed);
+        stage.Register(0);
+        stage.CheckRead(0, 0, Bytes(2, length));
+    });
+
+    private static void CheckRegistrations(ImporterStage stage, Action<int, int> use)
+    {
+        const int Slot = 3;
+        int mappings = stage.World.Fabric.Mappings.Count;
+        int tables = stage.Buffer.LiveTables;
+        for (int round = 0; round < 4; round++)
+        {
+            stage.Register(Slot);
+            use(Slot, round);
+            Released(stage, stage.Ring.RemoveBuffer(Slot));
+            int left = stage.World.Fabric.Mappings.Count - mappings;
+            if (left != 0 || stage.Buffer.LiveTables != tables)
+                throw stage.World.Broken("T10", $"{left} mappings are left after a registration was released, for example of '{stage.World.Fabric.Mappings[^1].Purpose}'.");
+        }
+    }
+
+    /// <summary>A callback of the driver threw: where nobody is told, the contract tells.</summary>
+    private static void CheckFaults(ImporterStage stage, string rule)
+    {
+        if (stage.World.DriverFaults is [var first, ..])
+            throw stage.World.Broken(rule, $"{first.Callback} threw {first.Exception.GetType().Name}: {first.Exception.Message}", first.Exception);
+    }
 }

@@ -1,3 +1,6 @@
+using DmaBufIo.Models.Iommu;
+using DmaBufIo.Tokens;
+
 namespace DmaBufIo.ContractTests;
 
 /// <summary>
@@ -7,6 +10,8 @@ namespace DmaBufIo.ContractTests;
 /// <param name="fixture">Opens the device.</param>
 public abstract partial class ImporterContract(IImporterFixture fixture) : Contract(fixture)
 {
+    private static readonly bool[] s_both = [true, false];
+
     private protected IImporterFixture Fixture { get; } = fixture;
 
     private bool Can(ImporterCapabilities capability) => (Fixture.Capabilities & capability) == capability;
@@ -14,12 +19,49 @@ public abstract partial class ImporterContract(IImporterFixture fixture) : Contr
     private void SkipUnless(ImporterCapabilities capability) =>
         SkipUnless(Can(capability), $"The fixture does not list the capability {capability} of its device.");
 
-    /// <summary>Runs a fact with a device, a ring and a buffer; the device and the ring are closed before the world looks for what is left.</summary>
-    private void OnStage(Action<ImporterStage> fact, params long[] pieces) => InWorld(world =>
+    /// <summary>Runs a fact with a device, a ring and a buffer of these pieces; the device and the ring are closed before the world looks for what is left.</summary>
+    private void OnStage(Action<ImporterStage> fact, params long[] pieces) => OnStage(pieces.Length == 0 ? new StageSetup() : new StageSetup { Pieces = pieces }, fact);
+
+    /// <summary>Runs a fact with a device, a ring and a buffer.</summary>
+    private void OnStage(StageSetup setup, Action<ImporterStage> fact, ModelIommuOptions? iommu = null, bool isMetered = false, string situation = "") => InWorld(
+        world =>
+        {
+            world.Situation = situation;
+            var stage = new ImporterStage(world, Fixture, setup);
+
+            // On an actor of its own: a driver may hang in a call that the fact makes.
+            IActor running = world.Actors.Start("fact", () => fact(stage));
+            if (!Hang.Until(() => running.HasEnded, 8 * Hang.Limit))
+                throw world.Broken("N8", $"the fact did not come to its end: something that the driver was asked for does not return.{Environment.NewLine}{Hang.State()}");
+            running.Join();
+            world.Ends("closing", stage.Dispose, "T10", "closing the ring and the device did not come to its end.");
+        },
+        iommu,
+        isMetered);
+
+    /// <summary>Runs a fact once for each design of invalidation, each time in a world of its own.</summary>
+    private void InBothDesigns(Action<ImporterStage> fact, params long[] pieces)
     {
-        using var stage = new ImporterStage(world, Fixture, pieces: pieces);
-        fact(stage);
-    });
+        foreach (InvalidationDesign design in new[] { InvalidationDesign.Draining, InvalidationDesign.Fenced })
+        {
+            StageSetup setup = new() { Design = design };
+            OnStage(pieces.Length == 0 ? setup : setup with { Pieces = pieces }, fact, situation: $"the {design.ToString().ToLowerInvariant()} design of invalidation");
+        }
+    }
+
+    /// <summary>Runs a fact in both designs, with the owner of the memory on the ring's own thread and on another.</summary>
+    private void WhoeverMoves(Action<ImporterStage, bool> fact)
+    {
+        InBothDesigns(stage =>
+        {
+            string design = stage.World.Situation;
+            foreach (bool elsewhere in s_both)
+            {
+                stage.World.Situation = $"{design}, moved by {(elsewhere ? "another thread" : "the ring's own thread")}";
+                fact(stage, elsewhere);
+            }
+        });
+    }
 
     private static byte[] Bytes(int seed, int length)
     {

@@ -9,17 +9,25 @@ namespace DmaBufIo.ContractTests;
 /// <summary>A device under test, a ring, and a buffer on strings registered in slot 0.</summary>
 internal sealed class ImporterStage : IDisposable
 {
+    private readonly StageSetup _setup;
+    private readonly List<Ring> _rings = [];
+    private readonly Lock _closing = new();
     private bool _closed;
 
-    internal ImporterStage(ContractWorld world, IImporterFixture fixture, RingOptions? ring = null, DmaDirection direction = DmaDirection.Bidirectional, params long[] pieces)
+    internal ImporterStage(ContractWorld world, IImporterFixture fixture, StageSetup setup)
     {
+        _setup = setup;
         World = world;
         Target = fixture.Open(world);
-        Buffer = world.CreateBuffer("contract", pieces.Length == 0 ? [256 << 10] : pieces);
-        Ring = new Ring(ring ?? new RingOptions { Name = "contract", Entries = 64 });
-        Registration = new BufferRegistration { Buffer = Buffer.Buffer, File = Target.File, Direction = direction };
-        Ring.RegisterBuffer(0, Registration);
+        world.AtGiveUp(Dispose);
+        Buffer = world.CreateBuffer("contract", setup.Pieces);
+        Ring = OpenRing("contract");
+        Registration = new BufferRegistration { Buffer = Buffer.Buffer, File = Target.File, Direction = setup.Direction };
+        if (setup.Registers)
+            Register(0);
     }
+
+    internal StageSetup Setup => _setup;
 
     internal ContractWorld World { get; }
 
@@ -33,6 +41,30 @@ internal sealed class ImporterStage : IDisposable
 
     internal DmaBufToken Token => Ring.TokenAt(0)!;
 
+    /// <summary>One more ring, closed with the stage.</summary>
+    internal Ring OpenRing(string name)
+    {
+        var ring = new Ring(_setup.Ring(name));
+        _rings.Add(ring);
+        return ring;
+    }
+
+    /// <summary>Registers the buffer in a slot, or again; a refusal breaks T1, or the rule given.</summary>
+    internal void Register(int slot, string rule = "T1") => World.Expect(rule, $"when the buffer was registered for {Registration.Direction}", () =>
+    {
+        Ring.RegisterBuffer(slot, Registration);
+        return true;
+    });
+
+    /// <summary>The owner of the memory moves it, on the calling thread or on one of its own; a move that does not end breaks the rule.</summary>
+    internal void Move(bool elsewhere, string rule = "T14")
+    {
+        if (elsewhere)
+            World.Ends("mover", () => Buffer.Move(), rule, "a move of the buffer did not come to its end.");
+        else
+            Buffer.Move();
+    }
+
     /// <summary>A whole number of blocks, at least as long as asked for.</summary>
     internal int Blocks(int atLeast) => (atLeast + Target.BlockSize - 1) / Target.BlockSize * Target.BlockSize;
 
@@ -43,18 +75,31 @@ internal sealed class ImporterStage : IDisposable
     internal void Write(long fileOffset, long bufferOffset, int length, ulong userData = 1) => Prepared(Ring.TryWriteFixed(Target.File, 0, bufferOffset, length, fileOffset, userData));
 
     /// <summary>Submits and reaps everything that is prepared.</summary>
-    internal RingCompletion[] Run() => Reap(Ring.Submit());
+    internal RingCompletion[] Run(string rule = "N8") => Reap(Ring.Submit(), rule);
 
-    /// <summary>Reaps so many completions; a request that never ends breaks N8.</summary>
-    internal RingCompletion[] Reap(int count)
+    /// <summary>Reaps so many completions; a request that never ends breaks N8, or the rule given.</summary>
+    internal RingCompletion[] Reap(int count, string rule = "N8")
     {
         var completions = new RingCompletion[count];
         int reaped = 0;
-        World.Eventually(
-            () => (reaped += Ring.Reap(completions.AsSpan(reaped))) == count,
-            "N8",
-            $"of {count} requests some have not ended.");
-        return completions;
+        if (Hang.Until(() => (reaped += Ring.Reap(completions.AsSpan(reaped))) == count))
+            return completions;
+        throw World.Broken(rule, $"of {count} requests {count - reaped} have not ended after {Hang.Limit.TotalSeconds:0} s.{Environment.NewLine}{Hang.State()}");
+    }
+
+    /// <summary>Reaps so many completions, by the number that each request bears: 1 and on. One that ends twice, or bears another number, breaks the rule.</summary>
+    internal RingCompletion[] ReapEach(int count, string rule)
+    {
+        var each = new RingCompletion?[count];
+        foreach (RingCompletion completion in Reap(count, rule))
+        {
+            bool isNew = completion.UserData - 1 < (ulong)count && each[completion.UserData - 1] is null;
+            World.Check(isNew, rule, $"request {completion.UserData} of {count} ended twice, or was never made.");
+            each[completion.UserData - 1] = completion;
+        }
+
+        World.Check(Ring.InFlight == 0, rule, $"{Ring.InFlight} requests are in flight after all have ended.");
+        return [.. each.Select(static c => c!.Value)];
     }
 
     /// <summary>One read, start to end, verified against the truth; the bytes beside it in the buffer stay as they are.</summary>
@@ -64,7 +109,7 @@ internal sealed class ImporterStage : IDisposable
         data.CopyTo(expected, bufferOffset);
         Target.Give(fileOffset, data);
         Read(fileOffset, bufferOffset, data.Length);
-        Ended(Run()[0], data.Length, rule, $"a read of {data.Length} bytes at {fileOffset} into the buffer at {bufferOffset}");
+        Ended(Run(rule)[0], data.Length, rule, $"a read of {data.Length} bytes at {fileOffset} into the buffer at {bufferOffset}");
         CheckContents(expected, rule, $"a read of {data.Length} bytes at {fileOffset} into the buffer at {bufferOffset}");
     }
 
@@ -74,7 +119,7 @@ internal sealed class ImporterStage : IDisposable
         Buffer.Write(bufferOffset, data);
         Target.Expect(fileOffset, data.Length);
         Write(fileOffset, bufferOffset, data.Length);
-        Ended(Run()[0], data.Length, rule, $"a write of {data.Length} bytes from the buffer at {bufferOffset} to {fileOffset}");
+        Ended(Run(rule)[0], data.Length, rule, $"a write of {data.Length} bytes from the buffer at {bufferOffset} to {fileOffset}");
         byte[] found = Target.Take(fileOffset, data.Length);
         CheckEqual(data, found, rule, $"a write of {data.Length} bytes from the buffer at {bufferOffset} to {fileOffset}");
     }
@@ -103,11 +148,16 @@ internal sealed class ImporterStage : IDisposable
     /// <summary>Closes the ring, then the target: what is left then is a leak.</summary>
     public void Dispose()
     {
-        if (_closed)
-            return;
-        _closed = true;
-        Ring.Dispose();
-        Target.Dispose();
+        // Who comes second waits for the first: what is closed may hang, and nothing under it may be taken away then.
+        lock (_closing)
+        {
+            if (_closed)
+                return;
+            foreach (Ring ring in _rings)
+                ring.Dispose();
+            Target.Dispose();
+            _closed = true;
+        }
     }
 
     private static string Difference(byte[] expected, byte[] found)

@@ -6,8 +6,8 @@ namespace DmaBufIo.ContractTests;
 /// <remarks>Thrown by contracts; an author reads the message. Any thread.</remarks>
 public sealed class BrokenRuleException : Exception
 {
-    internal BrokenRuleException(string rule, string did, string repeat, Exception? inner = null)
-        : base(Describe(rule, did, repeat), inner)
+    internal BrokenRuleException(string rule, string did, string repeat, Exception? inner = null, string? page = null)
+        : base(Describe(rule, did, repeat, page), inner)
     {
         Rule = rule;
         Did = did;
@@ -19,7 +19,7 @@ public sealed class BrokenRuleException : Exception
     /// <summary>What the driver did, as a sentence.</summary>
     public string Did { get; }
 
-    private static string Describe(string rule, string did, string repeat)
+    private static string Describe(string rule, string did, string repeat, string? page)
     {
         RuleText text = RuleBook.Find(rule);
         return $"""
@@ -27,7 +27,7 @@ public sealed class BrokenRuleException : Exception
               What the driver did: {did}
               Why it matters: {text.Why}.
               How to repeat it: {repeat}
-              Where to read: docs/rules.md, rule {rule}, and the page of the contract, docs/contracts/{text.Page}.md
+              Where to read: docs/rules.md, rule {rule}, and the page of the contract, docs/contracts/{page ?? text.Page}.md
             """;
     }
 }

@@ -35,7 +35,17 @@ public static class BioTransfer
         long end = (bio.Offset + bio.Size + space.Granularity - 1) / space.Granularity * space.Granularity;
         long within = bio.Offset - start;
         bool isWrite = bio.Operation == BioOperation.Write;
-        DeviceRange range = space.Map(new MemoryRange(pages, start, end - start), isWrite ? DmaDirection.ToDevice : DmaDirection.FromDevice, pages.Name);
+        DeviceRange range;
+        try
+        {
+            range = space.Map(new MemoryRange(pages, start, end - start), isWrite ? DmaDirection.ToDevice : DmaDirection.FromDevice, pages.Name);
+        }
+        catch (DmaBufIoException e)
+        {
+            // The request path answers a status; the address space's reason is lost with it.
+            return e.Errno;
+        }
+
         try
         {
             if (isWrite)

@@ -88,7 +88,7 @@ public abstract class BlockQueue : IDisposable
     public abstract void Commit();
 
     /// <summary>Ends the bios that the device has completed (<see cref="BioPool.End"/>).</summary>
-    /// <param name="max">At most this many.</param>
+    /// <param name="max">At most this many. A queue that stands on others hands the number on to each of them, and may end more.</param>
     /// <returns>How many.</returns>
     public abstract int Poll(int max);
 

@@ -6,7 +6,10 @@ namespace DmaBufIo.Pci;
 /// One PCI function as a driver sees it: identity, registers behind BARs, interrupts, function-level reset, and the
 /// address space for its DMA. Implemented by in-process device models, vfio-user and VFIO.
 /// </summary>
-/// <remarks>A driver owns the function from probe to removal. Register accesses may come from any thread; each is little-endian and of exactly the given width.</remarks>
+/// <remarks>
+/// A driver owns the function from probe to removal. Register accesses may come from any thread; each is little-endian and of exactly the given width. Name, identity, address space, BARs and
+/// the number of vectors do not change, also when the function is gone (C1). A function that is gone - removed, or disposed - reads all ones, ignores writes, does no DMA and calls no handler (C5).
+/// </remarks>
 public abstract class PciFunction : IDisposable
 {
     /// <summary>A name for messages: the topology word or the bus address.</summary>
@@ -26,22 +29,25 @@ public abstract class PciFunction : IDisposable
 
     /// <summary>Length of a base address register's region.</summary>
     /// <param name="bar">0 to 5.</param>
-    /// <returns>Bytes; 0 when the BAR is not implemented.</returns>
+    /// <returns>Bytes, a power of two of 16 or more; 0 when the BAR is not implemented.</returns>
     public abstract long BarLength(int bar);
 
     /// <summary>Reads a register.</summary>
     /// <param name="bar">0 to 5.</param>
     /// <param name="offset">Byte offset, a multiple of 4.</param>
-    /// <returns>The value; all ones when the function is gone.</returns>
+    /// <returns>The value; all ones when the function is gone, and where the offset is not within the BAR (C2): nobody answers there.</returns>
     public abstract uint Read32(int bar, long offset);
 
     /// <summary>Reads a 64-bit register; a function may serve it as two 32-bit accesses, lower half first.</summary>
     /// <param name="bar">0 to 5.</param>
     /// <param name="offset">Byte offset, a multiple of 8.</param>
-    /// <returns>The value; all ones when the function is gone.</returns>
+    /// <returns>The value; all ones as for <see cref="Read32"/>.</returns>
     public virtual ulong Read64(int bar, long offset) => Read32(bar, offset) | ((ulong)Read32(bar, offset + 4) << 32);
 
-    /// <summary>Writes a register. All memory writes of the caller before it are visible to the device when it sees the value.</summary>
+    /// <summary>
+    /// Writes a register. All memory writes of the caller before it are visible to the device when it sees the value. Ignored when the function is gone, and where the offset is not within the
+    /// BAR (C2).
+    /// </summary>
     /// <param name="bar">0 to 5.</param>
     /// <param name="offset">Byte offset, a multiple of 4.</param>
     /// <param name="value">The value.</param>
@@ -57,12 +63,14 @@ public abstract class PciFunction : IDisposable
         Write32(bar, offset + 4, (uint)(value >> 32));
     }
 
-    /// <summary>Connects an interrupt vector. The handler runs on a thread of the device; it must not block.</summary>
+    /// <summary>Connects an interrupt vector. The handler runs on a thread of the device, or in <see cref="Advance"/>; it must not block. A reset leaves it connected.</summary>
     /// <param name="vector">0 to <see cref="InterruptVectors"/> - 1.</param>
     /// <param name="handler">Called once per interrupt message; null disconnects.</param>
     public abstract void SetInterruptHandler(int vector, Action? handler);
 
-    /// <summary>Function-level reset: the function forgets everything but its configuration; DMA under way has ended when it returns.</summary>
+    /// <summary>
+    /// Function-level reset: the function forgets everything but its configuration, and is as it was made; DMA under way has ended when it returns (C3). Nothing happens when the function is gone.
+    /// </summary>
     public abstract void Reset();
 
     /// <summary>
@@ -79,7 +87,10 @@ public abstract class PciFunction : IDisposable
     /// </summary>
     public virtual IReadOnlyList<string> Problems => [];
 
-    /// <summary>Gives the function back: the device stops and frees what it holds. The driver has unmapped everything before.</summary>
+    /// <summary>
+    /// Gives the function back: DMA has ended and its threads have when it returns, what it holds is freed, its device has left the fabric, and it is gone (C5). The driver has unmapped everything
+    /// before. Idempotent.
+    /// </summary>
     public abstract void Dispose();
 }
 

@@ -38,7 +38,9 @@ public sealed record PluginInfo(string Name, Version Version, string Description
 }
 
 /// <summary>One option of a plugin, for listings and for error messages.</summary>
-/// <param name="Name">As written in an expression: <c>lba</c> in <c>nvme:FILE,lba=4096</c>.</param>
+/// <param name="Name">
+/// As written in an expression, <c>lba</c> in <c>nvme:FILE,lba=4096</c>, or in the plugin's configuration; <c>WORD:TEXT</c> for what follows a word's colon.
+/// </param>
 /// <param name="Values">What may be given, for people: "512 or 4096".</param>
 /// <param name="Default">The default, as it would be written.</param>
 /// <param name="Description">One line.</param>

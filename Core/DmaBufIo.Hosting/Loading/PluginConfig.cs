@@ -14,4 +14,10 @@ public sealed record PluginConfig(string MainAssemblyPath)
     /// Simple names of further assemblies that plugins take from the host, besides Core, Models, Hosting and Microsoft.Extensions.*.
     /// </summary>
     public IReadOnlyCollection<string> SharedAssemblies { get; init; } = [];
+
+    /// <summary>
+    /// Changes the bytes of an assembly before it is loaded, for whoever measures what a plugin does; null for none. Called for each assembly of the plugin's own, which is then loaded without
+    /// its symbols: they speak of the code as it was.
+    /// </summary>
+    public Func<byte[], byte[]>? Rewrite { get; init; }
 }

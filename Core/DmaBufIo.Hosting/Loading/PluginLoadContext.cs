@@ -37,8 +37,15 @@ internal sealed class PluginLoadContext(PluginConfig config)
         {
             if (Assemblies.FirstOrDefault(a => a.GetName().Name == name) is Assembly loaded)
                 return loaded;
+            byte[] bytes = File.ReadAllBytes(path);
+            if (config.Rewrite is { } rewrite)
+            {
+                using var rewritten = new MemoryStream(rewrite(bytes), writable: false);
+                return LoadFromStream(rewritten);
+            }
+
             string symbols = Path.ChangeExtension(path, ".pdb");
-            using var image = new MemoryStream(File.ReadAllBytes(path), writable: false);
+            using var image = new MemoryStream(bytes, writable: false);
             using MemoryStream? pdb = File.Exists(symbols) ? new MemoryStream(File.ReadAllBytes(symbols), writable: false) : null;
             return LoadFromStream(image, pdb);
         }

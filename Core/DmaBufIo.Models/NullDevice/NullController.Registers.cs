@@ -25,13 +25,13 @@ public sealed partial class NullController : PciFunction
     private ulong _acq;
 
     /// <inheritdoc/>
-    public override long BarLength(int bar) => bar == 0 ? Doorbells + ((MaxQueues + 1L) * 8) : 0;
+    public override long BarLength(int bar) => bar == 0 ? _barLength : 0;
 
     /// <inheritdoc/>
     public override uint Read32(int bar, long offset)
     {
-        if (bar != 0)
-            return 0;
+        if (bar != 0 || (ulong)offset >= (ulong)_barLength || Volatile.Read(ref _disposed))
+            return uint.MaxValue;
 
         // MQES, contiguous queues, 10 s to get ready, the NVM command set; pages of 4 KiB.
         ulong capabilities = (ulong)(_options.MaxQueueEntries - 1) | (1UL << 16) | (20UL << 24) | (1UL << 37);
@@ -54,23 +54,26 @@ public sealed partial class NullController : PciFunction
     /// <inheritdoc/>
     public override void Write32(int bar, long offset, uint value)
     {
-        int doorbell = (int)(offset - Doorbells) >> 2;
+        // 64 bits: an offset that does not fit 32 is no doorbell.
+        long doorbell = (offset - Doorbells) >> 2;
         NullQueuePair?[] pairs = _pairs;
-        if (bar == 0 && doorbell >= 2 && (uint)(doorbell >> 1) < (uint)pairs.Length && pairs[doorbell >> 1] is { } pair)
+        if (bar == 0 && doorbell >= 2 && doorbell >> 1 < pairs.Length && pairs[doorbell >> 1] is { } pair)
         {
             if (!((doorbell & 1) == 0 ? pair.RingTail(value) : pair.RingHead(value)))
                 Fail($"queue {doorbell >> 1} was rung with {value}, or its memory is gone");
             return;
         }
 
-        if (bar == 0)
+        if (bar == 0 && (ulong)offset < (ulong)_barLength)
             WriteControl(offset, doorbell, value);
     }
 
-    private void WriteControl(long offset, int doorbell, uint value)
+    private void WriteControl(long offset, long doorbell, uint value)
     {
         lock (_control)
         {
+            if (_disposed)
+                return;
             switch (offset)
             {
                 case Cc:

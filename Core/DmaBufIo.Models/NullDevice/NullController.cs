@@ -29,6 +29,7 @@ public sealed partial class NullController
     private readonly DmaPort _port;
     private readonly Lock _control = new();
     private readonly NullQueuePair?[] _pairs;
+    private readonly long _barLength;
     private readonly Dictionary<int, (DmaWindow Window, uint Entries)> _completionQueues = [];
     private readonly List<string> _problems = [];
     private readonly byte[] _page = new byte[4096];
@@ -49,6 +50,9 @@ public sealed partial class NullController
         _options = options;
         _fabric = fabric;
         _pairs = new NullQueuePair?[options.MaxQueues + 1];
+
+        // A power of two, as every BAR, and at least the 16 KiB that drivers expect.
+        _barLength = Math.Max(16384, (long)System.Numerics.BitOperations.RoundUpToPowerOf2((ulong)Doorbells + ((ulong)(options.MaxQueues + 1) * 8)));
         (AddressSpace, _port) = fabric.AddDevice(options.Name);
     }
 
@@ -90,8 +94,13 @@ public sealed partial class NullController
     {
         lock (_control)
         {
+            if (_disposed)
+                return;
             Stop();
             Volatile.Write(ref _cc, 0);
+            _aqa = 0;
+            _asq = 0;
+            _acq = 0;
         }
     }
 
@@ -102,7 +111,7 @@ public sealed partial class NullController
         {
             if (_disposed)
                 return;
-            _disposed = true;
+            Volatile.Write(ref _disposed, true);
             Stop();
         }
 

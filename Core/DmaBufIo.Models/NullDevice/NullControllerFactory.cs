@@ -34,18 +34,37 @@ public sealed class NullControllerFactory(IDmaFabric fabric) : IPciFunctionFacto
         if (expression.Members.Count != 0)
             throw expression.Broken(expression.Members[0].Position, "'null' takes no members", "Write null:SIZE; sets of devices have words of their own");
         int number = Interlocked.Increment(ref _count);
-        return new NullController(
-            new NullControllerOptions
-            {
-                Name = $"null:{expression.Text}#{number}",
-                Location = expression.Location("slot") ?? DeviceLocation.Parse($"hb0/null{number}"),
-                SizeBytes = size,
-                LbaSize = Number(expression, "lba", 512),
-                Mdts = Mdts(expression),
-                MaxQueueEntries = Number(expression, "entries", 1024),
-                MaxQueues = Number(expression, "queues", 64),
-            },
-            fabric);
+        var options = new NullControllerOptions
+        {
+            Name = $"null:{expression.Text}#{number}",
+            Location = expression.Location("slot") ?? DeviceLocation.Parse($"hb0/null{number}"),
+            SizeBytes = size,
+            LbaSize = Number(expression, "lba", 512),
+            Mdts = Mdts(expression),
+            MaxQueueEntries = Number(expression, "entries", 1024),
+            MaxQueues = Number(expression, "queues", 64),
+        };
+        try
+        {
+            return new NullController(options, fabric);
+        }
+        catch (DmaBufIoException e) when (e.Errno == Errno.EINVAL)
+        {
+            throw expression.Broken(PositionOf(expression, e.Subject), e.Problem, e.Remedy);
+        }
+    }
+
+    // The controller names its own properties; who wrote the expression knows them by the options that gave them.
+    private static int PositionOf(DeviceExpression expression, string subject)
+    {
+        string option = subject[(subject.LastIndexOf('.') + 1)..] switch
+        {
+            nameof(NullControllerOptions.LbaSize) => "lba",
+            nameof(NullControllerOptions.MaxQueueEntries) => "entries",
+            nameof(NullControllerOptions.MaxQueues) => "queues",
+            _ => "",
+        };
+        return expression.Options.TryGetValue(option, out DeviceOption given) ? given.Position : expression.Position;
     }
 
     private static int Mdts(DeviceExpression expression)

@@ -14,7 +14,7 @@ namespace DmaBufIo.Models.Puppets;
 /// a request's steps. Its DMA goes through a device port like any device's: stale accesses are seen.
 /// </summary>
 /// <remarks>Thread-safe: <see cref="Finish"/> may be called from any thread; completions are handed over in <see cref="BlockQueue.Poll"/>.</remarks>
-public sealed class PuppetBlockDevice : BlockDevice
+public sealed class PuppetBlockDevice : BlockDevice, IDisposable
 {
     private readonly byte[] _store;
     private readonly Lock _lock = new();
@@ -26,11 +26,12 @@ public sealed class PuppetBlockDevice : BlockDevice
     /// <param name="port">The device's end.</param>
     /// <param name="capacity">Bytes, a multiple of the block size.</param>
     /// <param name="limits">What it accepts in one bio.</param>
-    public PuppetBlockDevice(string name, DmaAddressSpace space, DmaPort port, int capacity, QueueLimits limits)
+    /// <param name="location">Where it hangs in the PCI tree; null when that is not known.</param>
+    public PuppetBlockDevice(string name, DmaAddressSpace space, DmaPort port, int capacity, QueueLimits limits, DeviceLocation? location = null)
     {
         Name = name;
         Port = port;
-        Device = new DmaDevice(name, space);
+        Device = new DmaDevice(name, space) { Location = location };
         Limits = limits;
         _store = new byte[capacity];
     }
@@ -108,6 +109,9 @@ public sealed class PuppetBlockDevice : BlockDevice
     /// <summary>Maps made and not unmapped.</summary>
     public int LiveMaps => Volatile.Read(ref _liveMaps);
 
+    /// <summary>Called when the device was disposed: for whoever owns its address space.</summary>
+    public Action? Ended { get; init; }
+
     /// <summary>Bios committed and not finished.</summary>
     public int Held
     {
@@ -160,6 +164,17 @@ public sealed class PuppetBlockDevice : BlockDevice
 
     /// <inheritdoc/>
     public override TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) => TakesTokens ? new PuppetTokenDriver(this, buffer, direction) : null;
+
+    /// <summary>Removes the device: held bios end with <c>ENODEV</c>, then every map of it goes (T11). Idempotent.</summary>
+    public void Dispose()
+    {
+        if (IsRemoved)
+            return;
+        Device.MarkRemoved();
+        CancelHeld(Errno.ENODEV);
+        Device.Remove();
+        Ended?.Invoke();
+    }
 
     internal Errno MoveData(in PuppetCommand command)
     {

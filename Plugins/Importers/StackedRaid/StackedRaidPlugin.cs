@@ -9,6 +9,8 @@ namespace DmaBufIo.Importers.StackedRaid;
 /// <summary>The plugin: sets of any block devices, nested to any depth.</summary>
 public sealed class StackedRaidPlugin : IDmaBufIoPlugin
 {
+    private const string Degraded = "Write to a mirror without members that the others count on and that are lost for good; what is given in their place is overwritten";
+
     internal static string PluginName => "stacked-raid";
 
     /// <inheritdoc/>
@@ -21,8 +23,10 @@ public sealed class StackedRaidPlugin : IDmaBufIoPlugin
         Words = ["linear", "raid0", "raid1", "raid10"],
         Options =
         [
-            new PluginOption("raid0:CHUNK, raid10:CHUNK", "a power of two from 4K to 1G", "64K", "Bytes that lie together on one member"),
-            new PluginOption("raid1:degraded, raid10: degraded", "on or off", "off", "Write to a mirror without members that the others count on and that are lost for good; what is given in their place is overwritten"),
+            new PluginOption("raid0:CHUNK", "a power of two from 4K to 1G", "64K", "Bytes that lie together on one member"),
+            new PluginOption("raid10:CHUNK", "a power of two from 4K to 1G", "64K", "Bytes that lie together on one mirror"),
+            new PluginOption("raid1:degraded", "given or not", "not given", Degraded),
+            new PluginOption("degraded", "on or off", "off", $"raid10: {Degraded}"),
             new PluginOption("copies", "2 to 16", "2", "raid10: how many copies there are of everything"),
         ],
     };

@@ -55,7 +55,30 @@ internal sealed class NvmeModelFactory(IDmaFabric fabric) : IPciFunctionFactory
             VolatileWriteCache = expression.Switch("cache", true),
             WriteCacheSize = expression.Size("cachesize", 0),
         };
-        return new NvmeControllerModel(options, fabric);
+        try
+        {
+            return new NvmeControllerModel(options, fabric);
+        }
+        catch (DmaBufIoException e) when (e.Errno == Errno.EINVAL && GivenFor(expression, e.Subject) is { } given)
+        {
+            throw expression.Broken(given.Position, e.Problem, e.Remedy);
+        }
+    }
+
+    // The controller names its own properties; who wrote the expression knows them by the options that gave them.
+    private static DeviceOption? GivenFor(DeviceExpression expression, string subject)
+    {
+        string? option = subject[(subject.LastIndexOf('.') + 1)..] switch
+        {
+            nameof(NvmeModelOptions.LbaSize) => "lba",
+            nameof(NvmeModelOptions.SizeBytes) => "size",
+            nameof(NvmeModelOptions.Mdts) => "mdts",
+            nameof(NvmeModelOptions.MaxQueueEntries) => "entries",
+            nameof(NvmeModelOptions.MaxQueues) => "queues",
+            nameof(NvmeModelOptions.WriteCacheSize) => "cachesize",
+            _ => null,
+        };
+        return option is not null && expression.Options.TryGetValue(option, out DeviceOption given) ? given : null;
     }
 
     public string? BackingFile(DeviceExpression expression) => string.IsNullOrEmpty(expression.Text) ? null : expression.Text;

@@ -9,9 +9,7 @@ internal static class RuleNames
         ["T3"] = "the three operations are abstract members: leaving one out does not compile",
         ["T4"] = "Core publishes maps, one at a time",
         ["T9"] = "maps are managed objects",
-        ["T12"] = "Core makes maps: lock, fences, publication and undoing are its own",
         ["T13"] = "Core's ring compares the token's file with the request's",
-        ["I5"] = "as T13",
         ["R6"] = "the ring keeps registrations",
     };
 

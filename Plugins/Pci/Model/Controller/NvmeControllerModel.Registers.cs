@@ -31,10 +31,8 @@ public sealed partial class NvmeControllerModel
     /// <inheritdoc/>
     public override uint Read32(int bar, long offset)
     {
-        if (_gone)
+        if (_gone || bar != 0 || (ulong)offset >= (ulong)_barLength)
             return uint.MaxValue;
-        if (bar != 0)
-            return 0;
         return offset switch
         {
             RegisterCap => (uint)_capabilities,
@@ -55,9 +53,9 @@ public sealed partial class NvmeControllerModel
     /// <inheritdoc/>
     public override void Write32(int bar, long offset, uint value)
     {
-        if (bar != 0 || _gone)
+        if (bar != 0 || _gone || (ulong)offset >= (ulong)_barLength)
             return;
-        if (offset >= DoorbellBase && offset < _barLength && (offset & 3) == 0)
+        if (offset >= DoorbellBase && (offset & 3) == 0)
         {
             RingDoorbell((int)(offset - DoorbellBase) >> 2, value);
             return;

@@ -1,0 +1,48 @@
+using DmaBufIo.Files;
+
+namespace DmaBufIo.ContractTests;
+
+/// <summary>
+/// The contract of file operations: a file that hands its requests, and the maps that they carry, to the devices on which it stands. Derive it once per kind of file that the plugin opens, with a fixture
+/// that opens one. Facts are virtual: an author may add to one, and says so where one is left out.
+/// </summary>
+/// <param name="fixture">Opens the file.</param>
+public abstract partial class FileContract(IFileFixture fixture) : Contract(new FixtureWithPuppets(fixture))
+{
+    private protected IFileFixture Fixture { get; } = fixture;
+
+    private protected override string? Page => "file";
+
+    private bool Can(FileCapabilities capability) => (Fixture.Capabilities & capability) == capability;
+
+    private void SkipUnless(FileCapabilities capability) =>
+        SkipUnless(Can(capability), $"The fixture does not list the capability {capability} of its file.");
+
+    /// <summary>Runs a fact with a file, a ring and a buffer; all of them are closed before the world looks for what is left.</summary>
+    private void OnStage(Action<FileStage> fact, FileCapabilities needs = FileCapabilities.None)
+    {
+        SkipUnless(needs);
+        InWorld(world =>
+        {
+            var stage = new FileStage(world, Fixture, ((FixtureWithPuppets)Plugin).Disks, OpenFlags.Direct);
+            try
+            {
+                fact(stage);
+            }
+            catch
+            {
+                stage.Abandon();
+                throw;
+            }
+
+            stage.Close();
+        });
+    }
+
+    private static byte[] Bytes(int seed, int length)
+    {
+        byte[] bytes = new byte[length];
+        new Random(seed).NextBytes(bytes);
+        return bytes;
+    }
+}

@@ -1,0 +1,23 @@
+namespace DmaBufIo.Packages.Tests;
+
+/// <summary>Packing compares the public face with that of an older package, when it is given one.</summary>
+[Collection(YardCollection.Name)]
+public sealed class ValidationTests(Yard yard)
+{
+    [Fact]
+    public async Task A_public_member_that_an_older_package_has_and_this_one_lacks_is_found()
+    {
+        await yard.PackOtherVersionAsync("0.2.0");
+
+        Result result = await PackAgainstAsync("0.2.0", yard.Package("DmaBufIo.Core", "0.2.0"));
+
+        result.Failed().Says("CP0002").Says("Member 'string DmaBufIo.Rings.Ring.Later.get' exists on");
+    }
+
+    [Fact]
+    public async Task The_same_public_face_passes() => (await PackAgainstAsync(Build.Version, yard.Package("DmaBufIo.Core"))).Succeeded();
+
+    private async Task<Result> PackAgainstAsync(string version, string package) => await yard.House.DotnetAsync(
+        "pack", "Core/DmaBufIo.Core", "--no-build", "-c", Build.Configuration, "-o", Path.Combine(yard.Root, "validated"),
+        $"-p:PackageValidationBaselineVersion={version}", $"-p:PackageValidationBaselinePath={package}");
+}

@@ -1,0 +1,143 @@
+using System.Collections.Concurrent;
+using DmaBufIo.Block;
+using DmaBufIo.Devices;
+using DmaBufIo.Dma;
+using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
+using DmaBufIo.Io;
+using DmaBufIo.Memory;
+using DmaBufIo.Tokens;
+
+namespace DmaBufIo.Fixtures.FaultyBlockDevice;
+
+/// <summary>A disk in memory. Works where the doorbell rings, or on a thread of its own once a queue wants interrupts.</summary>
+internal sealed class FaultyDisk : BlockDevice, IDisposable
+{
+    private readonly IDmaFabric _fabric;
+    private readonly MemoryRegion _store;
+    private readonly DmaDevice _device;
+    private readonly DmaPort _port;
+    private readonly Fault _fault;
+    private readonly List<IoContext> _contexts = [];
+    private readonly BlockingCollection<FaultyDiskQueue> _work = [];
+    private Thread? _thread;
+
+    internal FaultyDisk(IDmaFabric fabric, string name, long size, bool readOnly, Fault fault)
+    {
+        _fabric = fabric;
+        _fault = fault;
+        _store = MemoryRegion.Allocate(name, size);
+        (DmaAddressSpace space, _port) = fabric.AddDevice(name);
+        _device = new DmaDevice(name, space);
+        IsReadOnly = readOnly;
+    }
+
+    public override string Name => _device.Name;
+
+    public override long Capacity => _store.Length;
+
+    public override QueueLimits Limits => new(512) { MaxBytes = _fault.Is("odd-limits") ? (1 << 20) - 100 : 1 << 20 };
+
+    public override bool IsRemoved => _device.IsRemoved;
+
+    public override bool IsReadOnly { get; }
+
+    public override string Description => $"disk of {Capacity} bytes with a fault";
+
+    internal Fault Fault => _fault;
+
+    public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth)
+    {
+        lock (_contexts)
+        {
+            _device.ThrowIfRemoved("FaultyBlockDevice");
+            _contexts.Add(context);
+        }
+
+        return new FaultyDiskQueue(this, context, bios, depth);
+    }
+
+    public override TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) =>
+        _fault.Is("no-token") ? null : new RangeTokenDriver(buffer, direction, _device);
+
+    internal void Forget(IoContext context)
+    {
+        lock (_contexts)
+            _contexts.Remove(context);
+    }
+
+    /// <summary>Has the thread work at a queue.</summary>
+    internal void Ring(FaultyDiskQueue queue)
+    {
+        lock (_contexts)
+        {
+            if (_thread is null)
+            {
+                _thread = new Thread(Run) { Name = Name, IsBackground = true };
+                _thread.Start();
+            }
+        }
+
+        if (!_work.IsAddingCompleted)
+            _work.Add(queue);
+        else
+            queue.Work();
+    }
+
+    /// <summary>Moves the data of a bio.</summary>
+    internal Errno Move(in Bio bio, object? backing)
+    {
+        if (IsRemoved && !_fault.Is("lives-on"))
+            return Errno.ENODEV;
+        if (bio.Operation == BioOperation.Flush)
+            return _fault.Is("refuses-flush") ? Errno.EOPNOTSUPP : Errno.Ok;
+        if (IsRemoved)
+            return Errno.Ok;
+        if (IsReadOnly && bio.Operation == BioOperation.Write && !_fault.Is("writes-when-read-only"))
+            return Errno.EROFS;
+        if ((_fault.Is("takes-less") && bio.Size > 65536) || (_fault.Is("wants-aligned-memory") && bio.Offset % 512 != 0))
+            return Errno.EINVAL;
+        Bio moved = bio;
+        if (_fault.Is("ignores-page-offset") && bio.Backing == BioBacking.Pages)
+            moved.Offset = 0;
+        if (_fault.Is("size-in-16-bits"))
+            moved.Size &= 0xFFFF;
+        long place = bio.Sector << 9;
+        if (_fault.Is("place-in-32-bits"))
+            place = (uint)place;
+        if (moved.Size == 0)
+            return Errno.Ok;
+        Errno status = BioTransfer.Move(moved, backing, _device, _port, _store.Span(place, (int)moved.Size));
+        if (status != Errno.Ok && backing is MemoryRegion pages && _fault.Is("leaves-mapping"))
+            _device.AddressSpace.Map(new MemoryRange(pages, 0, 4096), DmaDirection.ToDevice, pages.Name);
+        return status;
+    }
+
+    /// <summary>Removes the disk: what is in flight ends, then every map of it goes (T11).</summary>
+    public void Dispose()
+    {
+        IoContext[] contexts;
+        lock (_contexts)
+        {
+            _device.MarkRemoved();
+            contexts = [.. _contexts];
+        }
+
+        _work.CompleteAdding();
+        _thread?.Join();
+
+        // Whoever is inside a batch may be using the store.
+        foreach (IoContext context in contexts)
+            context.Visit(static () => { });
+        _device.Remove();
+        _fabric.RemoveDevice(_device.AddressSpace);
+        _store.Dispose();
+        _work.Dispose();
+    }
+
+    private void Run()
+    {
+        foreach (FaultyDiskQueue queue in _work.GetConsumingEnumerable())
+            queue.Work();
+    }
+}

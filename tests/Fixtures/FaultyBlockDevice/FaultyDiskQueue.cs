@@ -1,0 +1,100 @@
+using DmaBufIo.Block;
+using DmaBufIo.Errors;
+using DmaBufIo.Io;
+
+namespace DmaBufIo.Fixtures.FaultyBlockDevice;
+
+/// <summary>A circle of bios: taken, then moved when the doorbell rings, then ended when polled.</summary>
+internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPool bios, int depth) : BlockQueue
+{
+    private readonly Slot[] _slots = new Slot[depth];
+    private Action? _handler;
+    private long _ended;
+    private long _moved;
+    private long _rung;
+    private long _taken;
+    private int _leaked;
+
+    public override int Room => disk.Fault.Is("promises-room") ? _slots.Length : Free;
+
+    private int Free => (int)(_ended + _slots.Length - _taken) - _leaked;
+
+    public override int Submit(ReadOnlySpan<BioHandle> handles)
+    {
+        int count = Math.Min(handles.Length, Free);
+        BioHandle first = handles.Length > 0 ? handles[0] : default;
+        foreach (BioHandle bio in handles[..count])
+        {
+            object? backing = bios.BackingOf(disk.Fault.Is("backing-of-the-first") && bios[bio].Operation != BioOperation.Flush ? first : bio);
+            _slots[_taken++ % _slots.Length] = new Slot(bio, bios[bio], backing);
+            if (disk.Fault.Is("ends-when-taken"))
+                bios.End(bio, Errno.Ok);
+        }
+
+        return count > 4 && disk.Fault.Is("takes-more-than-it-says") ? count - 1 : count;
+    }
+
+    public override void Commit()
+    {
+        if (_rung == _taken)
+            return;
+        Volatile.Write(ref _rung, _taken);
+        if (_handler is null)
+            Work();
+        else
+            disk.Ring(this);
+    }
+
+    public override int Poll(int max)
+    {
+        long moved = Volatile.Read(ref _moved);
+        int count = (int)(disk.Fault.Is("ends-more-than-told") ? moved - _ended : Math.Min(max, moved - _ended));
+        for (int i = 0; i < count; i++, _ended++)
+        {
+            ref Slot slot = ref _slots[_ended % _slots.Length];
+            if (disk.Fault.Is("ends-when-taken") || (slot.Status == Errno.ENODEV && disk.Fault.Is("forgets-at-removal")))
+                continue;
+            bios.End(slot.Handle, slot.Status);
+            if (slot.Status == Errno.ENODEV && disk.Fault.Is("ends-twice-at-removal"))
+                bios.End(slot.Handle, slot.Status);
+            if (slot.Status != Errno.Ok && _leaked < _slots.Length - 4 && disk.Fault.Is("leaks-room"))
+                _leaked++;
+        }
+
+        return count;
+    }
+
+    public override bool TryEnableInterrupts(Action handler)
+    {
+        _handler = handler;
+        return true;
+    }
+
+    public override void Dispose() => disk.Forget(context);
+
+    /// <summary>Moves what was rung for: on the owner's thread, or on the disk's.</summary>
+    internal void Work()
+    {
+        long rung = Volatile.Read(ref _rung);
+        bool isFirst = true;
+        while (_moved < rung)
+        {
+            if (disk.Fault.Is("calls-before"))
+                _handler?.Invoke();
+            ref Slot slot = ref _slots[_moved % _slots.Length];
+            slot.Status = disk.Move(slot.Bio, slot.Backing);
+            Volatile.Write(ref _moved, _moved + 1);
+            if (!disk.Fault.Is("calls-before") && (isFirst || !disk.Fault.Is("calls-once-per-batch")))
+                _handler?.Invoke();
+            isFirst = false;
+        }
+    }
+
+    private struct Slot(BioHandle handle, Bio bio, object? backing)
+    {
+        internal readonly BioHandle Handle = handle;
+        internal readonly Bio Bio = bio;
+        internal readonly object? Backing = backing;
+        internal Errno Status;
+    }
+}
