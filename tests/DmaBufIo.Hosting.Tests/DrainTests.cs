@@ -44,7 +44,7 @@ public sealed class DrainTests : IDisposable
         Assert.Equal(["c", "pair(a,b)"], changes[1].Unloaded!.ClosedDevices);
         Assert.Equal(
             [1004, 2001, 2001, 1002],
-            _yard.Logs.Lines.Where(static l => l.Category == "DmaBufIo.Hosting").Select(static l => l.Event.Id).SkipWhile(static id => id != 1004));
+            _yard.Logs.Lines.Where(static l => l.Category == "DmaBufIo.Hosting" && l.Event.Id / 1000 != 3).Select(static l => l.Event.Id).SkipWhile(static id => id != 1004));
         AssertCollected(unloaded);
     }
 

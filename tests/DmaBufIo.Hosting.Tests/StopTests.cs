@@ -211,7 +211,9 @@ public sealed class StopTests : IDisposable
 
     private bool Logged(int id) => _yard.Logs.Lines.Any(l => l.Event.Id == id);
 
-    private IEnumerable<int> Events() => _yard.Logs.Lines.Where(static l => l.Category == "DmaBufIo.Hosting").Select(static l => l.Event.Id);
+    // Without what the process tells of itself (3xxx): how long a thread waits depends on the machine.
+    private IEnumerable<int> Events() =>
+        _yard.Logs.Lines.Where(static l => l.Category == "DmaBufIo.Hosting").Select(static l => l.Event.Id).Where(static id => id / 1000 != 3);
 
     private IHost Build(
         Action<IServiceCollection>? before = null, Action<IServiceCollection>? after = null, IEnumerable<KeyValuePair<string, string?>>? settings = null)

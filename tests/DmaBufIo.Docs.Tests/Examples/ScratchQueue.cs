@@ -24,13 +24,18 @@ internal sealed class ScratchQueue(ScratchDisk disk, BioPool bios, int depth) : 
         }
     }
 
-    // The doorbell: the device has them from here on.
+    // The doorbell: the device has them from here on. One that is gone takes none; it is asked under the lock that Cancel takes, so that none slips in behind.
     public override void Commit()
     {
         lock (_lock)
         {
             while (_taken.TryDequeue(out var command))
-                _working.Enqueue(command);
+            {
+                if (disk.IsRemoved)
+                    _done.Enqueue((command.Handle, Errno.ENODEV));
+                else
+                    _working.Enqueue(command);
+            }
         }
     }
 
