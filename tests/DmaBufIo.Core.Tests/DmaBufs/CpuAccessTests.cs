@@ -3,7 +3,7 @@ using DmaBufIo.Errors;
 using DmaBufIo.Models.Puppets;
 using DmaBufIo.Tests.SyncTests;
 
-namespace DmaBufIo.Tests.DmaBufs;
+namespace DmaBufIo.Tests.DmaBufTests;
 
 /// <summary>The CPU looks into buffers that move.</summary>
 public sealed class CpuAccessTests
@@ -92,8 +92,8 @@ public sealed class CpuAccessTests
     public void R2_a_range_that_leaves_the_buffer_is_EFAULT(long offset, int length)
     {
         var exporter = PuppetExporter.Create("b0", 4096);
-        Assert.Equal(Errno.EFAULT, Assert.Throws<DmaBufIoException>(() => exporter.Buffer.Read(offset, new byte[length])).Errno);
-        Assert.Equal(Errno.EFAULT, Assert.Throws<DmaBufIoException>(() => exporter.Buffer.Write(offset, new byte[length])).Errno);
+        Assert.Equal(Errno.EFAULT, Assert.Throws<DmaBufIoException>(() => exporter.Buffer.Read(offset, new byte[length], TestContext.Current.CancellationToken)).Errno);
+        Assert.Equal(Errno.EFAULT, Assert.Throws<DmaBufIoException>(() => exporter.Buffer.Write(offset, new byte[length], TestContext.Current.CancellationToken)).Errno);
         exporter.Buffer.Put();
     }
 }

@@ -7,7 +7,7 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.Fixtures.FaultyPlugin;
 
 /// <summary>A disk, and callbacks of it that throw.</summary>
-internal sealed class Thing(RamDisk.RamDisk disk) : BlockDevice, IDisposable
+internal sealed class Thing(RamDisk.Disk disk) : BlockDevice, IDisposable
 {
     public override string Name => disk.Name;
 
@@ -41,7 +41,7 @@ internal sealed class Thing(RamDisk.RamDisk disk) : BlockDevice, IDisposable
         public override void Dispose() => queue.Dispose();
     }
 
-    private sealed class ThrowingDriver(DmaBuf buffer, DmaDirection direction, RamDisk.RamDisk disk) : RangeTokenDriver(buffer, direction, disk.Device)
+    private sealed class ThrowingDriver(DmaBuf buffer, DmaDirection direction, RamDisk.Disk disk) : RangeTokenDriver(buffer, direction, disk.Device)
     {
         public override void Release() => throw new InvalidOperationException("the release is broken");
     }

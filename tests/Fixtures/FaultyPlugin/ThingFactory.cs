@@ -33,6 +33,6 @@ internal sealed class ThingFactory(IDmaFabric fabric) : IBlockDeviceFactory
                 : expression.Broken(expression.Position, $"'{expression.Text}' is not a size in whole pages", "Write for example thing:64M");
         }
 
-        return new Thing(new RamDisk.RamDisk(fabric, $"thing{Interlocked.Increment(ref _made)}", size));
+        return new Thing(new RamDisk.Disk(fabric, $"thing{Interlocked.Increment(ref _made)}", size));
     }
 }
