@@ -48,6 +48,11 @@ public enum ImporterCapabilities
     /// <summary>The driver's request path allocates nothing and takes no lock (A1). A driver whose device or library leaves it no choice does without, and its users know.</summary>
     Quiet = 256,
 
-    /// <summary>A storage device with everything: all but <see cref="Paged"/>.</summary>
+    /// <summary>
+    /// The device keeps its data several times: a write is transferred to each copy, and the failure of one transfer may cost no request. A mirror.
+    /// </summary>
+    Redundant = 512,
+
+    /// <summary>A storage device with everything: all but <see cref="Paged"/> and <see cref="Redundant"/>.</summary>
     Storage = Reset | Remove | Addressable | Vectors | Interrupts | MovesData | WorksAlone | Quiet,
 }

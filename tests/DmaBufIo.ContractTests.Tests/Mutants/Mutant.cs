@@ -9,5 +9,5 @@ namespace DmaBufIo.ContractTests.Tests.Mutants;
 /// <param name="Make">Makes the contract over the faulty plugin.</param>
 public sealed record Mutant(string Rule, string Fault, string Does, Type Contract, string Fact, Func<string?, Contract> Make)
 {
-    public override string ToString() => $"{Rule} {Fault}";
+    public override string ToString() => $"{Rule} {Fault}, {Contract.Name}";
 }
