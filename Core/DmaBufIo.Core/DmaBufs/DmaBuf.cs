@@ -18,6 +18,7 @@ public sealed partial class DmaBuf
     private int _references = 1;
     private long _generation = 1;
     private int _pins;
+    private volatile bool _isFreed;
 
     /// <summary>Creates a buffer; called by exporters.</summary>
     /// <param name="name">A name for messages.</param>
@@ -70,6 +71,9 @@ public sealed partial class DmaBuf
 
     /// <summary>References held: by users, registrations and tokens.</summary>
     public int References => Volatile.Read(ref _references);
+
+    /// <summary>True once the last reference is gone and the exporter's <see cref="DmaBufExporter.Release"/> has returned: from then on no code of the exporter runs for this buffer.</summary>
+    public bool IsFreed => _isFreed;
 
     /// <summary>The descriptor that stands for the buffer, or null. Owned by the buffer: duplicate it to keep it.</summary>
     public MemfdHandle? Descriptor => _descriptor;
@@ -130,8 +134,15 @@ public sealed partial class DmaBuf
             throw new InvalidOperationException($"Buffer {Name} was freed with {Attachments} devices attached; detach before dropping the last reference.");
         if (_descriptor is not null)
             DmaBufTable.Remove(_descriptor, this);
-        Exporter.Release();
-        _descriptor?.Dispose();
+        try
+        {
+            Exporter.Release();
+            _descriptor?.Dispose();
+        }
+        finally
+        {
+            _isFreed = true;
+        }
     }
 
     /// <summary>What the buffer is made of now.</summary>

@@ -72,16 +72,16 @@ internal sealed class LoadedPlugin
         _buffers.Add(buffer);
     }
 
-    /// <summary>Buffers of this plugin that someone still holds a reference to: the application, a registration, a token.</summary>
+    /// <summary>Buffers of this plugin that someone still holds a reference to (the application, a registration, a token), or that are being freed: the exporter's code still runs then.</summary>
     internal int CountBuffers()
     {
-        _buffers.RemoveAll(static b => b.References <= 0);
+        _buffers.RemoveAll(static b => b.IsFreed);
         return _buffers.Count;
     }
 
     /// <summary>Names of those buffers, with the references that are left.</summary>
     internal IReadOnlyList<(string Name, int References)> LivingBuffers() =>
-        [.. _buffers.Select(static b => (b.Name, b.References)).Where(static b => b.References > 0)];
+        [.. _buffers.Where(static b => !b.IsFreed).Select(static b => (b.Name, b.References))];
 
     /// <summary>
     /// Disposes the scope with everything in it and the entry object, then unloads. Forgets every object of the plugin, also when one of

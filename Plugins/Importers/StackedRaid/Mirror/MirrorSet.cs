@@ -112,7 +112,8 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
     public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth)
     {
         using Control control = TakeControl();
-        ObjectDisposedException.ThrowIf(_disposed, this);
+        if (_disposed)
+            throw new DmaBufIoException(Errno.ENODEV, StackedRaidPlugin.PluginName, Name, "the set was removed", "Open it again", rule: "T11");
         var queue = new MirrorQueue(this, context, bios, depth);
         lock (_lists)
             _queues.Add(queue);
