@@ -47,13 +47,22 @@ public sealed class OrderTests
         buffer.Gpu.Compute.IsHeld = true;
         IComputeJob job = rig.Factory.Fill(buffer.Buffer, 0, Size, 6);
         Thread io = Start(() => ring.Write(0, 4096, 0));
-        UntilSomebodyWaitsFor("compute engine");
-        Assert.True(io.IsAlive);
+        try
+        {
+            // With the lock held, by the thread that waits and by nobody else, where no new job can come: else a buffer that always has a job would keep its requests waiting.
+            GpuRig.Until(() =>
+            {
+                Diagnostics.Snapshot now = Diagnostics.DmaBufIoDiagnostics.Snapshot();
+                return now.Waits.Any(w => w.WaitsFor.Contains("compute engine", StringComparison.Ordinal) && now.Locks.Any(l => l.Buffer == "b" && l.Holder == w.Thread));
+            });
+            Assert.True(io.IsAlive);
+            Assert.False(job.Fence.IsSignaled);
+        }
+        finally
+        {
+            buffer.Gpu.Compute.IsHeld = false;
+        }
 
-        // With the lock held, where no new job can come: else a buffer that always has a job would keep its requests waiting.
-        Assert.True(buffer.Buffer.Reservation.IsLocked);
-        Assert.False(job.Fence.IsSignaled);
-        buffer.Gpu.Compute.IsHeld = false;
         io.Join();
         ring.Read(8192, 4096, 0);
         Assert.All(GpuRig.Contents(buffer)[8192..12288], static v => Assert.Equal(6, v));
