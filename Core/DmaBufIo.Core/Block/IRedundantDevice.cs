@@ -27,7 +27,7 @@ public interface IRedundantDevice
 
     /// <summary>Waits until all copies hold the same, or nothing is being copied any more because one was lost.</summary>
     /// <param name="cancellationToken">Interrupts the wait.</param>
-    /// <returns><c>Ok</c>; <c>EIO</c> when a copy is missing and nothing is being copied; <c>EINTR</c> when cancelled.</returns>
+    /// <returns><c>Ok</c>; <c>EIO</c> when a copy is missing and nothing is being copied; <c>ENODEV</c> when the set was removed; <c>EINTR</c> when cancelled.</returns>
     Errno WaitInSync(CancellationToken cancellationToken = default);
 }
 

@@ -9,10 +9,7 @@ internal sealed class RaidBlockFixture(int members, Func<IReadOnlyList<string>, 
 
     public IReadOnlyList<string> OtherPluginFolders => [PluginFolders.Of("DmaBufIo.Pci.Model"), PluginFolders.Of("DmaBufIo.Importers.NvmePci")];
 
-    // A mirror is closed after its rings: it refuses to be closed before.
-    public BlockDeviceCapabilities Capabilities => more
-        | ((BlockDeviceCapabilities.Storage | BlockDeviceCapabilities.Stacked)
-            & ~(BlockDeviceCapabilities.ReadOnly | (more.HasFlag(BlockDeviceCapabilities.Redundant) ? BlockDeviceCapabilities.Remove : BlockDeviceCapabilities.None)));
+    public BlockDeviceCapabilities Capabilities => more | ((BlockDeviceCapabilities.Storage | BlockDeviceCapabilities.Stacked) & ~BlockDeviceCapabilities.ReadOnly);
 
     public long ReservedOnMembers => more.HasFlag(BlockDeviceCapabilities.Redundant) ? 64 << 10 : 0;
 
@@ -60,7 +57,7 @@ internal sealed class RaidImporterFixture(int members, Func<IReadOnlyList<string
     public IReadOnlyList<string> OtherPluginFolders => [PluginFolders.Of("DmaBufIo.Pci.Model"), PluginFolders.Of("DmaBufIo.Importers.NvmePci")];
 
     public ImporterCapabilities Capabilities =>
-        ImporterCapabilities.Addressable | ImporterCapabilities.Vectors | ImporterCapabilities.Interrupts | ImporterCapabilities.MovesData | ImporterCapabilities.Redundant;
+        ImporterCapabilities.Remove | ImporterCapabilities.Addressable | ImporterCapabilities.Vectors | ImporterCapabilities.Interrupts | ImporterCapabilities.MovesData | ImporterCapabilities.Redundant;
 
     public ImporterTarget Open(ContractWorld world) =>
         new BlockDeviceTarget(world, write([.. Enumerable.Range(0, members).Select(i => $"nvme:{world.CreateFile($"disk{i}", 2 << 20)}")]));

@@ -8,6 +8,7 @@ internal sealed partial class MirrorQueue
 {
     private long _closedStart; // no write to this range goes out
     private long _closedEnd;
+    private bool _isRemoved;  // the set is: nothing goes out
 
     /// <summary>Tells whoever sleeps until the queue has something: it may have room.</summary>
     internal void Wake() => _handler?.Invoke();
@@ -100,6 +101,15 @@ internal sealed partial class MirrorQueue
             else if ((parent.Failed & ~_settled) == 0)
                 End(new BioHandle(i), Errno.Ok);
         }
+    }
+
+    /// <summary>The set was removed: what comes ends with <c>ENODEV</c>.</summary>
+    /// <returns>True when nothing is under way any more.</returns>
+    internal bool EndAll()
+    {
+        _isRemoved = true;
+        Poll(int.MaxValue); // the owner may be idle
+        return Array.TrueForAll(_parents, static p => p.Pending == 0 && !p.IsHeld);
     }
 
     /// <summary>Keeps writes out of a range.</summary>

@@ -122,6 +122,12 @@ internal sealed partial class MirrorQueue : BlockQueue, IBioOwner
     [HotPath]
     private bool TryStart(BioHandle bio)
     {
+        if (_isRemoved)
+        {
+            _bios.End(bio, Errno.ENODEV);
+            return true;
+        }
+
         if (_parts.Free < _current.Length)
             return false;
         ref readonly Bio whole = ref _bios[bio];

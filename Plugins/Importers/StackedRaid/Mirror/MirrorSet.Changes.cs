@@ -34,6 +34,7 @@ internal sealed partial class MirrorSet
         MirrorMember failed = MemberAt(member);
         using (TakeControl())
         {
+            ThrowIfRemoved();
             if (failed.State == MemberState.InSync && !HasAnother(failed))
                 throw Refused(Errno.EBUSY, failed, "it is the last one that holds everything", "Give the set another member first");
             Drop(member);
@@ -51,14 +52,12 @@ internal sealed partial class MirrorSet
 
         // Requests go on meanwhile, with maps that may be without the new member; their writes to it are made up for by the copying, which comes after. No lock is
         // held here: the holder of a reservation lock that unmapping needs may wait for this set's worker (T15).
-        MirrorTokenDriver[] tokens;
-        lock (_lists)
-            tokens = [.. _tokens];
-        foreach (MirrorTokenDriver token in tokens)
+        foreach (MirrorTokenDriver token in Tokens())
             token.Renew();
         CloseIdleQueues();
         using (TakeControl())
         {
+            ThrowIfRemoved();
             if (!ReferenceEquals(_members[member], joining) || joining.State != MemberState.Rebuilding)
                 throw Refused(Errno.EIO, joining, "it failed while it was being taken in", "See what the device itself says");
             InstallEverywhere(member, device);
@@ -107,6 +106,8 @@ internal sealed partial class MirrorSet
 
     private MirrorMember Join(int index, BlockDevice device)
     {
+        ThrowIfRemoved();
+
         // Writes may be waiting for what was reported.
         SeeToFailures();
         MirrorMember old = MemberAt(index);

@@ -68,8 +68,8 @@ internal sealed partial class MirrorSet
     private bool Step()
     {
         using Control control = TakeControl();
-        if (_disposed)
-            return false;
+        if (_removed)
+            return false; // who removes it sees to what is left
         SeeToFailures();
         RecordIntents();
         return CopySome();

@@ -41,7 +41,8 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
     private MirrorMember[] _members; // replaced as a whole
     private ulong _sequence;
     private bool _hasBegun; // what it knows of the members is true, and they may be told
-    private bool _disposed;
+    private bool _removed;  // nothing is begun any more. Set with control held
+    private bool _disposed; // the worker has nothing to do any more. Set with control held
 
     private MirrorSet(string name, MirrorStore store, AssemblyPlan plan)
     {
@@ -83,6 +84,8 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
     {
         get
         {
+            if (IsClosed)
+                return true;
             foreach (MirrorMember member in Copies)
             {
                 if (member.State != MemberState.Missing && !member.Device.IsRemoved)
@@ -100,10 +103,13 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
     public IReadOnlyList<RedundantMember> Members => [.. Copies.Select(static m => new RedundantMember(m.Label, m.State.ToString()))];
 
     /// <inheritdoc/>
-    public bool IsInSync => !Volatile.Read(ref _isCopying) && !(_readOnly && Array.IndexOf(_needsSync, (byte)1) >= 0) && Array.TrueForAll(Copies, static m => m.State == MemberState.InSync);
+    public bool IsInSync => !IsClosed && !Volatile.Read(ref _isCopying) && !(_readOnly && Array.IndexOf(_needsSync, (byte)1) >= 0) && Array.TrueForAll(Copies, static m => m.State == MemberState.InSync);
 
     /// <summary>The members by number, as they are now.</summary>
     internal MirrorMember[] Copies => Volatile.Read(ref _members);
+
+    /// <summary>The set was removed; its members may be there still.</summary>
+    internal bool IsClosed => Volatile.Read(ref _removed);
 
     /// <summary>Bytes of a region of the record of intents, a power of two.</summary>
     internal long RegionSize { get; }
@@ -112,8 +118,7 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
     public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth)
     {
         using Control control = TakeControl();
-        if (_disposed)
-            throw new DmaBufIoException(Errno.ENODEV, StackedRaidPlugin.PluginName, Name, "the set was removed", "Open it again", rule: "T11");
+        ThrowIfRemoved();
         var queue = new MirrorQueue(this, context, bios, depth);
         lock (_lists)
             _queues.Add(queue);
@@ -127,23 +132,31 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
     public Errno WaitInSync(CancellationToken cancellationToken = default)
     {
         Errno status = _changed.Wait(() => !Volatile.Read(ref _isCopying), new WaitReason($"copying of {Name}"), cancellationToken);
-        return status != Errno.Ok ? status : IsInSync ? Errno.Ok : Errno.EIO;
+        return status != Errno.Ok ? status : IsInSync ? Errno.Ok : IsClosed ? Errno.ENODEV : Errno.EIO;
     }
 
     /// <summary>
-    /// Ends the set: what is written is made durable, members that cannot do that are dropped, and the record of intents is cleared when nothing may differ. Its queues were disposed. The
-    /// members stay the caller's.
+    /// Removes the set, under load too (T11, N8): what its members have under way ends, everything else and whatever comes answers <c>ENODEV</c>, and its maps go. What is written is made durable, members
+    /// that cannot do that are dropped, and the record of intents is cleared when nothing may differ. Queues may be closed later; the members stay the caller's. May sleep; not with a reservation lock held.
     /// </summary>
     public void Dispose()
     {
         using (TakeControl())
         {
-            if (_disposed)
+            if (_removed)
                 return;
-            if (Queues().Length != 0)
-                throw new InvalidOperationException($"{Name} was disposed with {Queues().Length} queues open; dispose the rings first.");
+            Volatile.Write(ref _removed, true);
+            EndRequests();
+        }
+
+        // Not with control held (T15). No map is published any more: who does that looks at the removal first, and was before it or sees it.
+        foreach (MirrorTokenDriver token in Tokens())
+            token.Renew();
+        using (TakeControl())
+        {
             if (_hasBegun)
                 EndOrderly();
+            EndCopying();
             _disposed = true;
         }
 
@@ -189,6 +202,35 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
             CleanIntents(keepWanted: false);
         if (!_isRecorded)
             WriteSuperblocks();
+    }
+
+    /// <summary>Returns when no queue has anything under way, and none begins anything any more. Control held.</summary>
+    private void EndRequests()
+    {
+        var spin = default(SpinWait);
+        while (true)
+        {
+            bool quiet = true;
+            VisitAll(q => quiet &= q.EndAll());
+            if (quiet)
+                return;
+
+            // They may be waiting for the worker, which waits for the lock that is held here.
+            SeeToFailures();
+            spin.SpinOnce();
+        }
+    }
+
+    private void ThrowIfRemoved()
+    {
+        if (_removed)
+            throw new DmaBufIoException(Errno.ENODEV, StackedRaidPlugin.PluginName, Name, "the set was removed", "Open it again", rule: "T11");
+    }
+
+    private MirrorTokenDriver[] Tokens()
+    {
+        lock (_lists)
+            return [.. _tokens];
     }
 
     private MirrorQueue[] Queues()

@@ -9,7 +9,10 @@ namespace DmaBufIo.Importers.StackedRaid.Mirror;
 internal sealed class MirrorTokenDriver(MirrorSet set, DmaBuf buffer, DmaDirection direction)
     : CompositeTokenDriver(buffer, direction, set.Name, [.. set.Copies.Select(static m => m.Part)])
 {
-    /// <summary>The members have changed: the next map is made over those of now. Not in completion context; no reservation lock held.</summary>
+    /// <inheritdoc/>
+    public override bool IsLost => set.IsClosed || base.IsLost;
+
+    /// <summary>The members have changed, or the set was removed: the next map is made over those of now. Not in completion context; no reservation lock held.</summary>
     internal void Renew()
     {
         // Twice: a map that was being made has seen the members of before, and was not there yet to be killed.
