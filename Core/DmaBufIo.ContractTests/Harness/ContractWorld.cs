@@ -189,7 +189,7 @@ public sealed class ContractWorld : IDisposable
         })
         { IsBackground = true, Name = "giving up" };
         closing.Start();
-        closing.Join(Hang.Limit / 2);
+        closing.Join(Hang.Limit);
     }
 
     /// <summary>Closes everything and looks at what is left. Called by the contract when the fact has found nothing; <see cref="Dispose"/> alone looks at nothing.</summary>

@@ -91,34 +91,34 @@ public abstract partial class ImporterContract
         stage.CheckEqual(data, found, "N9", $"reads into a buffer of many pieces");
     }
 
-    private void OnLarge(long[] pieces) => InWorld(world =>
-    {
-        world.Situation = $"a buffer of {pieces.Sum()} bytes in {pieces.Length} pieces";
-        var stage = new ImporterStage(world, Fixture, new StageSetup { Pieces = pieces, Registers = false });
-        stage.Register(0, "R7");
-        int length = stage.Blocks(8192);
-        long size = stage.Buffer.Buffer.Size;
-        long[] offsets = [0, (1L << 30) - 4096, 1L << 30, (1L << 30) + 4096, size - length];
-        for (int i = 0; i < offsets.Length; i++)
+    private void OnLarge(long[] pieces) => OnStage(
+        new StageSetup { Pieces = pieces, Registers = false },
+        stage =>
         {
-            byte[] data = Bytes(i, length);
-            stage.Target.Give(0, data);
-            stage.Read(0, offsets[i], length);
-            stage.Ended(stage.Run("R7")[0], length, "R7", $"a read into the buffer at {offsets[i]}");
-            byte[] found = new byte[length];
-            stage.Buffer.Read(offsets[i], found);
-            stage.CheckEqual(data, found, "R7", $"a read into the buffer at {offsets[i]}");
-            stage.Buffer.Write(offsets[i], data = Bytes(i + 10, length));
-            stage.Write(0, offsets[i], length);
-            stage.Ended(stage.Run("R7")[0], length, "R7", $"a write from the buffer at {offsets[i]}");
-            found = stage.Target.Take(0, length);
-            stage.CheckEqual(data, found, "R7", $"a write from the buffer at {offsets[i]}");
-        }
+            stage.Register(0, "R7");
+            int length = stage.Blocks(8192);
+            long size = stage.Buffer.Buffer.Size;
+            long[] offsets = [0, (1L << 30) - 4096, 1L << 30, (1L << 30) + 4096, size - length];
+            for (int i = 0; i < offsets.Length; i++)
+            {
+                byte[] data = Bytes(i, length);
+                stage.Target.Give(0, data);
+                stage.Read(0, offsets[i], length);
+                stage.Ended(stage.Run("R7")[0], length, "R7", $"a read into the buffer at {offsets[i]}");
+                byte[] found = new byte[length];
+                stage.Buffer.Read(offsets[i], found);
+                stage.CheckEqual(data, found, "R7", $"a read into the buffer at {offsets[i]}");
+                stage.Buffer.Write(offsets[i], data = Bytes(i + 10, length));
+                stage.Write(0, offsets[i], length);
+                stage.Ended(stage.Run("R7")[0], length, "R7", $"a write from the buffer at {offsets[i]}");
+                found = stage.Target.Take(0, length);
+                stage.CheckEqual(data, found, "R7", $"a write from the buffer at {offsets[i]}");
+            }
 
-        // Beyond 1 GiB nothing may have landed at the same place modulo 1 GiB.
-        byte[] low = new byte[length];
-        stage.Buffer.Read(0, low);
-        world.Check(low.AsSpan().SequenceEqual(Bytes(10, length)), "R7", "requests beyond 1 GiB have changed the beginning of the buffer.");
-        world.Ends("closing", stage.Dispose, "T10", "closing the ring and the device did not come to its end.");
-    });
+            // Beyond 1 GiB nothing may have landed at the same place modulo 1 GiB.
+            byte[] low = new byte[length];
+            stage.Buffer.Read(0, low);
+            stage.World.Check(low.AsSpan().SequenceEqual(Bytes(10, length)), "R7", "requests beyond 1 GiB have changed the beginning of the buffer.");
+        },
+        situation: $"a buffer of {pieces.Sum()} bytes in {pieces.Length} pieces");
 }

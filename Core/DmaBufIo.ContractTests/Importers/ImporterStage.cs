@@ -7,7 +7,7 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.ContractTests;
 
 /// <summary>A device under test, a ring, and a buffer on strings registered in slot 0.</summary>
-internal sealed class ImporterStage : IDisposable
+internal sealed class ImporterStage : IStage
 {
     private readonly StageSetup _setup;
     private readonly List<Ring> _rings = [];
@@ -19,7 +19,7 @@ internal sealed class ImporterStage : IDisposable
         _setup = setup;
         World = world;
         Target = fixture.Open(world);
-        world.AtGiveUp(Dispose);
+        world.AtGiveUp(Close);
         Buffer = world.CreateBuffer("contract", setup.Pieces);
         Ring = OpenRing("contract");
         Registration = new BufferRegistration { Buffer = Buffer.Buffer, File = Target.File, Direction = setup.Direction };
@@ -146,7 +146,7 @@ internal sealed class ImporterStage : IDisposable
         World.Check(completion.Status == Errno.Ok && completion.Bytes == bytes, rule, $"{what} ended with {completion.Status} and {completion.Bytes} bytes.");
 
     /// <summary>Closes the ring, then the target: what is left then is a leak.</summary>
-    public void Dispose()
+    public void Close()
     {
         // Who comes second waits for the first: what is closed may hang, and nothing under it may be taken away then.
         lock (_closing)
