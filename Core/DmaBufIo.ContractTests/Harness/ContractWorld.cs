@@ -67,7 +67,7 @@ public sealed class ContractWorld : IDisposable
     public ModelIommu Iommu { get; }
 
     /// <summary>Where threads come from.</summary>
-    public IActors Actors => _threads;
+    internal IActors Actors => _threads;
 
     /// <summary>A folder of this world's own, removed with it.</summary>
     public string Folder => _folder ??= Directory.CreateTempSubdirectory("dmabufio-contract-").FullName;
