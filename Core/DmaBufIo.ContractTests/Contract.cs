@@ -40,6 +40,35 @@ public abstract class Contract
         world.Dispose();
     }
 
+    /// <summary>Runs a fact on a stage, in a world of its own; the stage is closed before the world looks for what is left.</summary>
+    /// <typeparam name="TStage">The contract's stage.</typeparam>
+    /// <param name="open">Makes the stage.</param>
+    /// <param name="fact">The fact.</param>
+    /// <param name="iommu">How the modelled IOMMU behaves; null for a strict one.</param>
+    /// <param name="isMetered">True: the plugin's code is loaded with counters.</param>
+    private protected void RunOnStage<TStage>(Func<ContractWorld, TStage> open, Action<TStage> fact, ModelIommuOptions? iommu = null, bool isMetered = false)
+        where TStage : class, IStage => InWorld(
+        world =>
+        {
+            // On an actor of its own: a plugin may hang in a call that the fact makes.
+            TStage? stage = null;
+            IActor running = world.Actors.Start("fact", () => fact(stage = open(world)));
+            if (!Hang.Until(() => running.HasEnded, 8 * Hang.Limit))
+                throw world.Broken("N8", $"the fact did not come to its end: something that the plugin was asked for does not return.{Environment.NewLine}{Hang.State()}");
+            running.Join();
+            world.Ends("closing", stage!.Close, "T10", "closing what the fact has opened did not come to its end.");
+        },
+        iommu,
+        isMetered);
+
+    /// <summary>Bytes that are the same for the same seed.</summary>
+    private protected static byte[] Bytes(int seed, int length)
+    {
+        byte[] bytes = new byte[length];
+        new Random(seed).NextBytes(bytes);
+        return bytes;
+    }
+
     /// <summary>The page of the contract, for messages; null for that of the rule.</summary>
     private protected virtual string? Page => null;
 

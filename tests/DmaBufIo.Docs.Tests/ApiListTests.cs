@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Text.RegularExpressions;
+using DmaBufIo.ContractTests;
 using DmaBufIo.Hosting;
 using DmaBufIo.Models;
 using DmaBufIo.Rings;
@@ -9,7 +10,7 @@ namespace DmaBufIo.Docs.Tests;
 /// <summary>docs/api.md lists every public type, once, under its assembly.</summary>
 public sealed partial class ApiListTests
 {
-    public static TheoryData<string> Assemblies => [.. new[] { typeof(Ring), typeof(DmaBufIoHost), typeof(ModelsPlugin) }.Select(static t => t.Assembly.GetName().Name!)];
+    public static TheoryData<string> Assemblies => [.. new[] { typeof(Ring), typeof(DmaBufIoHost), typeof(ModelsPlugin), typeof(ImporterContract) }.Select(static t => t.Assembly.GetName().Name!)];
 
     [Theory]
     [MemberData(nameof(Assemblies))]

@@ -60,7 +60,7 @@ public abstract partial class BlockDeviceContract
     {
         SkipUnless(BlockDeviceCapabilities.KeepsData);
         var model = new BlockDeviceModel(stage);
-        GeneratedCases.Check(stage.World, "B1", 40, 60, model.Run);
+        Generated.Run(stage.World, "B1", GeneratedStep.Any, 40, 60, model.Run, () => model.CanGoOn);
     });
 
     private static IEnumerable<(long DeviceOffset, long MemoryOffset, int Size)> Ranges(BlockDeviceStage stage)

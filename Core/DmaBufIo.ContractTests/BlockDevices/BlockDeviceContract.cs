@@ -8,11 +8,11 @@ namespace DmaBufIo.ContractTests;
 /// fixture that opens one. Facts are virtual: an author may add to one, and says so where one is left out.
 /// </summary>
 /// <param name="fixture">Opens the device.</param>
-public abstract partial class BlockDeviceContract(IBlockDeviceFixture fixture) : Contract(new PuppetedFixture(fixture))
+public abstract partial class BlockDeviceContract(IBlockDeviceFixture fixture) : Contract(new FixtureWith<PuppetDevicesPlugin>(fixture))
 {
     private protected IBlockDeviceFixture Fixture { get; } = fixture;
 
-    private IReadOnlyDictionary<string, PuppetBlockDevice> Puppets => ((PuppetedFixture)Plugin).Puppets;
+    private IReadOnlyDictionary<string, PuppetBlockDevice> Puppets => ((FixtureWith<PuppetDevicesPlugin>)Plugin).BuiltIn.Devices;
 
     private bool Can(BlockDeviceCapabilities capability) => (Fixture.Capabilities & capability) == capability;
 
@@ -21,27 +21,7 @@ public abstract partial class BlockDeviceContract(IBlockDeviceFixture fixture) :
 
     private void OnStage(Action<BlockDeviceStage> fact) => OnStage(Fixture.Open, fact);
 
-    /// <summary>Runs a fact with a device; it is closed before the world looks for what is left.</summary>
-    private void OnStage(Func<ContractWorld, OpenedDevice> open, Action<BlockDeviceStage> fact) => InWorld(world =>
-    {
-        var stage = new BlockDeviceStage(world, open(world), Can(BlockDeviceCapabilities.Tokens));
-        try
-        {
-            fact(stage);
-        }
-        catch
-        {
-            stage.Abandon();
-            throw;
-        }
-
-        stage.Close();
-    });
-
-    private static byte[] Bytes(int seed, int length)
-    {
-        byte[] bytes = new byte[length];
-        new Random(seed).NextBytes(bytes);
-        return bytes;
-    }
+    /// <summary>Runs a fact with a device.</summary>
+    private void OnStage(Func<ContractWorld, OpenedDevice> open, Action<BlockDeviceStage> fact) =>
+        RunOnStage(world => new BlockDeviceStage(world, open(world), Can(BlockDeviceCapabilities.Tokens)), fact);
 }

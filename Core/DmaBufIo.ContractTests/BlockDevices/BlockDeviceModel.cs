@@ -16,30 +16,42 @@ internal sealed class BlockDeviceModel
     private readonly List<(long Start, long End, bool IsWrite)> _busy = [];
     private readonly List<(BioPlan Plan, BioBacking Kind, byte[]? Expected)> _inFlight = [];
     private int _seed;
+    private BlockLane? _lane;
+    private bool _isKnown;
 
     internal BlockDeviceModel(BlockDeviceStage stage)
     {
         _stage = stage;
         int size = (int)Math.Min(stage.Device.Capacity, 2 << 20) / stage.Block * stage.Block;
         _contents = new byte[size];
-
-        // What a new device holds nobody knows.
-        BlockLane lane = stage.Lane();
-        int step = Math.Min(stage.LargestBio, 65536) / stage.Block * stage.Block;
-        for (int at = 0; at < size; at += step)
-            stage.Write(lane, BioBacking.Pages, at, 0, new byte[Math.Min(step, size - at)], "B1");
-        stage.Close(lane);
     }
+
+    /// <summary>False: what was run last does not end.</summary>
+    internal bool CanGoOn => _lane is not { InFlight: > 0 };
 
     internal void Run(GeneratedStep[] steps)
     {
-        BlockLane lane = _stage.Lane();
+        BlockLane lane = _lane = _stage.Lane();
         _busy.Clear();
         _inFlight.Clear();
+
+        // What a new device holds nobody knows, nor what one does that has failed.
+        if (!_isKnown)
+            Clear(lane);
+        _isKnown = false;
         foreach (GeneratedStep step in steps)
             Do(lane, step);
         Settle(lane);
         _stage.Close(lane);
+        _isKnown = true;
+    }
+
+    private void Clear(BlockLane lane)
+    {
+        _contents.AsSpan().Clear();
+        int step = Math.Min(_stage.LargestBio, 65536) / _stage.Block * _stage.Block;
+        for (int at = 0; at < _contents.Length; at += step)
+            _stage.Write(lane, BioBacking.Pages, at, 0, new byte[Math.Min(step, _contents.Length - at)], "B1");
     }
 
     private void Do(BlockLane lane, in GeneratedStep step)

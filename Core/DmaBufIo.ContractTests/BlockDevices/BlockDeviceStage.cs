@@ -9,7 +9,7 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.ContractTests;
 
 /// <summary>A block device under test, memory of both kinds, and lanes to the device.</summary>
-internal sealed class BlockDeviceStage : ITokenOwner
+internal sealed class BlockDeviceStage : IStage, ITokenOwner
 {
     /// <summary>The names of the memory, as the fabric's strings see them.</summary>
     internal const string MapName = "contract buffer";
@@ -35,6 +35,7 @@ internal sealed class BlockDeviceStage : ITokenOwner
         _hasTokens = hasTokens;
         Limits = Device.Limits;
         Block = Limits.LogicalBlockSize;
+        world.AtGiveUp(Abandon);
     }
 
     internal ContractWorld World { get; }
@@ -147,7 +148,7 @@ internal sealed class BlockDeviceStage : ITokenOwner
     }
 
     /// <summary>The fact has found nothing: closes all.</summary>
-    internal void Close()
+    public void Close()
     {
         if (_closed)
             return;
@@ -164,7 +165,7 @@ internal sealed class BlockDeviceStage : ITokenOwner
     }
 
     /// <summary>The fact has found something: what can be closed is, and what follows from the finding is not told.</summary>
-    internal void Abandon()
+    private void Abandon()
     {
         if (_closed)
             return;

@@ -9,15 +9,15 @@ namespace DmaBufIo.ContractTests;
 /// <param name="fixture">Where the plugin is.</param>
 public abstract class ComplianceContract(IPluginFixture fixture) : Contract(fixture)
 {
-    /// <summary>Which contract is meant for which service, by name.</summary>
-    private static readonly (Type Service, string[] Contracts)[] s_needed =
+    /// <summary>Which contracts are meant for which service. A network card makes files of its own: its queue pairs open as files, and these take registered buffers.</summary>
+    private static readonly (Type Service, Type[] Contracts)[] s_needed =
     [
-        (typeof(IPciDriver), [nameof(ImporterContract), nameof(BlockDeviceContract)]),
-        (typeof(IBlockDeviceFactory), [nameof(ImporterContract), nameof(BlockDeviceContract)]),
-        (typeof(IRdmaDeviceFactory), [nameof(ImporterContract)]),
-        (typeof(IFileFactory), ["FileContract"]),
-        (typeof(IExporterFactory), ["ExporterContract"]),
-        (typeof(IPciFunctionFactory), [nameof(PciFunctionContract)]),
+        (typeof(IPciDriver), [typeof(ImporterContract), typeof(BlockDeviceContract)]),
+        (typeof(IBlockDeviceFactory), [typeof(ImporterContract), typeof(BlockDeviceContract)]),
+        (typeof(IRdmaDeviceFactory), [typeof(ImporterContract), typeof(FileContract)]),
+        (typeof(IFileFactory), [typeof(FileContract)]),
+        (typeof(IExporterFactory), [typeof(ExporterContract)]),
+        (typeof(IPciFunctionFactory), [typeof(PciFunctionContract)]),
     ];
 
     /// <summary>Contracts that this plugin does not need, by the names of their classes, each with the reason: a driver for functions that are no storage has no block devices.</summary>
@@ -39,18 +39,15 @@ public abstract class ComplianceContract(IPluginFixture fixture) : Contract(fixt
         IReadOnlyList<Type> services;
         using (PluginEntry entry = PluginEntry.Load(Plugin))
             services = entry.Register();
-        var needed = new List<string> { nameof(PluginContract) };
-        foreach ((Type service, string[] contracts) in s_needed)
+        var needed = new List<Type> { typeof(PluginContract) };
+        foreach ((Type service, Type[] contracts) in s_needed)
         {
             if (services.Contains(service))
                 needed.AddRange(contracts);
         }
 
-        return [.. needed.Distinct().Where(n => !NotNeeded.ContainsKey(n) && ContractOf(n) is { } contract && !IsDerived(contract))];
+        return [.. needed.Distinct().Where(c => !NotNeeded.ContainsKey(c.Name) && !IsDerived(c)).Select(static c => c.Name)];
     }
-
-    // By name: an assembly of contracts that lacks one asks for none.
-    private static Type? ContractOf(string name) => typeof(Contract).Assembly.GetType($"{typeof(Contract).Namespace}.{name}");
 
     private bool IsDerived(Type contract) => GetType().Assembly.GetTypes()
         .Where(t => t is { IsClass: true, IsAbstract: false, IsPublic: true, IsGenericType: false } && t.IsAssignableTo(contract))

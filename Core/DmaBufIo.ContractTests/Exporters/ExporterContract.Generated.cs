@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using DmaBufIo.Memory;
 using DmaBufIo.Plugins;
+using FsCheck.Fluent;
 
 namespace DmaBufIo.ContractTests;
 
@@ -11,7 +12,7 @@ public abstract partial class ExporterContract
     [Fact]
     public virtual void N1_any_sequence_of_steps_behaves_as_a_plain_array() => OnStage(stage =>
     {
-        RandomSteps.Run(stage.World, 30, 60, numbers =>
+        Generated.Run(stage.World, "N1", Gen.Choose(0, int.MaxValue), 30, 120, numbers =>
         {
             var model = new ExporterModel(stage, Fixture.Capabilities, 5 * MemoryRegion.PageSize);
             try

@@ -18,7 +18,7 @@ public abstract partial class ExporterContract
             OnStage(
                 stage =>
                 {
-                    byte[] bytes = Bytes((int)pages, stage.Buffer.Size);
+                    byte[] bytes = Bytes((int)pages, (int)stage.Buffer.Size);
                     stage.Fill(bytes);
                     foreach (RawDevice device in new[] { stage.Attach("one"), stage.Attach("two") })
                     {

@@ -21,31 +21,10 @@ public abstract partial class ExporterContract(IExporterFixture fixture) : Contr
     private void SkipUnless(ExporterCapabilities capability) =>
         SkipUnless(Can(capability), $"The fixture does not list the capability {capability} of its exporter.");
 
-    /// <summary>Runs a fact with a buffer; devices and buffers are closed before the world looks for what is left.</summary>
+    /// <summary>Runs a fact with a buffer.</summary>
     private void OnStage(Action<ExporterStage> fact, long? size = null, ExporterCapabilities needs = ExporterCapabilities.None)
     {
         SkipUnless(needs);
-        InWorld(world =>
-        {
-            var stage = new ExporterStage(world, Fixture, size ?? s_size);
-            try
-            {
-                fact(stage);
-            }
-            catch
-            {
-                stage.Abandon();
-                throw;
-            }
-
-            stage.Close();
-        });
-    }
-
-    private static byte[] Bytes(int seed, long length)
-    {
-        byte[] bytes = new byte[length];
-        new Random(seed).NextBytes(bytes);
-        return bytes;
+        RunOnStage(world => new ExporterStage(world, Fixture, size ?? s_size), fact);
     }
 }

@@ -9,7 +9,7 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.ContractTests;
 
 /// <summary>A buffer under test, and the devices that a fact attaches to it.</summary>
-internal sealed class ExporterStage
+internal sealed class ExporterStage : IStage
 {
     private readonly IExporterFixture _fixture;
     private readonly List<ExporterTarget> _targets = [];
@@ -20,6 +20,7 @@ internal sealed class ExporterStage
     {
         World = world;
         _fixture = fixture;
+        world.AtGiveUp(Abandon);
         Target = Create("contract", size);
     }
 
@@ -171,7 +172,7 @@ internal sealed class ExporterStage
     internal int MappingsOf(string device) => World.Fabric.Mappings.Count(m => m.Device == device);
 
     /// <summary>Closes everything and looks whether the exporter has given everything back. The fact has found nothing.</summary>
-    internal void Close()
+    public void Close()
     {
         while (_devices.TryPop(out IDisposable? device))
             device.Dispose();
@@ -198,24 +199,15 @@ internal sealed class ExporterStage
     }
 
     /// <summary>The fact has found something: closes as far as that goes. What it finds on the way follows from that, and is not told.</summary>
-    internal void Abandon()
+    private void Abandon()
     {
-        // On a thread of its own: an exporter that is stuck may hold a lock for ever. Whoever is in the middle of something keeps what it uses.
-        var closing = new Thread(() =>
-        {
-            foreach (PuppetImporter importer in _devices.OfType<PuppetImporter>())
-                importer.LetGo();
-            if (!World.WaitForActors())
-                return;
-            foreach (IDisposable closed in _devices.Concat(_targets))
-                Record.Exception(closed.Dispose);
-        })
-        {
-            Name = "closing",
-            IsBackground = true,
-        };
-        closing.Start();
-        closing.Join(Hang.Limit);
+        // An exporter that is stuck may hold a lock for ever. Whoever is in the middle of something keeps what it uses.
+        foreach (PuppetImporter importer in _devices.OfType<PuppetImporter>())
+            importer.LetGo();
+        if (!World.WaitForActors())
+            return;
+        foreach (IDisposable closed in _devices.Concat(_targets))
+            Record.Exception(closed.Dispose);
     }
 
     private void Access(DmaBuf buffer, long offset, int length, PieceAction act)

@@ -2,6 +2,7 @@ using DmaBufIo.Errors;
 using DmaBufIo.Iov;
 using DmaBufIo.Models.Puppets;
 using DmaBufIo.Rings;
+using FsCheck.Fluent;
 
 namespace DmaBufIo.ContractTests;
 
@@ -14,7 +15,7 @@ public abstract partial class FileContract
         stage =>
         {
             int size = (int)(stage.File.Size / stage.Block * stage.Block);
-            RandomSteps.Run(stage.World, 20, 30, numbers =>
+            Generated.Run(stage.World, "I2", Gen.Choose(0, int.MaxValue), 20, 60, numbers =>
             {
                 byte[] file = Bytes(130, size);
                 stage.Target.Give(0, file);
@@ -22,7 +23,8 @@ public abstract partial class FileContract
                 foreach (int number in numbers)
                     Step(stage, number, file, done);
                 stage.CheckBytes(file, stage.Target.Take(0, size), "I2", $"after [{string.Join(", ", done)}] the file");
-            });
+            },
+            () => stage.Ring.InFlight == 0);
         },
         FileCapabilities.Addressable);
 

@@ -1,4 +1,5 @@
 using DmaBufIo.Files;
+using DmaBufIo.Models.Puppets;
 
 namespace DmaBufIo.ContractTests;
 
@@ -7,7 +8,7 @@ namespace DmaBufIo.ContractTests;
 /// that opens one. Facts are virtual: an author may add to one, and says so where one is left out.
 /// </summary>
 /// <param name="fixture">Opens the file.</param>
-public abstract partial class FileContract(IFileFixture fixture) : Contract(new FixtureWithPuppets(fixture))
+public abstract partial class FileContract(IFileFixture fixture) : Contract(new FixtureWith<PuppetDevicesPlugin>(fixture))
 {
     private protected IFileFixture Fixture { get; } = fixture;
 
@@ -18,31 +19,10 @@ public abstract partial class FileContract(IFileFixture fixture) : Contract(new 
     private void SkipUnless(FileCapabilities capability) =>
         SkipUnless(Can(capability), $"The fixture does not list the capability {capability} of its file.");
 
-    /// <summary>Runs a fact with a file, a ring and a buffer; all of them are closed before the world looks for what is left.</summary>
+    /// <summary>Runs a fact with a file, a ring and a buffer.</summary>
     private void OnStage(Action<FileStage> fact, FileCapabilities needs = FileCapabilities.None)
     {
         SkipUnless(needs);
-        InWorld(world =>
-        {
-            var stage = new FileStage(world, Fixture, ((FixtureWithPuppets)Plugin).Disks, OpenFlags.Direct);
-            try
-            {
-                fact(stage);
-            }
-            catch
-            {
-                stage.Abandon();
-                throw;
-            }
-
-            stage.Close();
-        });
-    }
-
-    private static byte[] Bytes(int seed, int length)
-    {
-        byte[] bytes = new byte[length];
-        new Random(seed).NextBytes(bytes);
-        return bytes;
+        RunOnStage(world => new FileStage(world, Fixture, ((FixtureWith<PuppetDevicesPlugin>)Plugin).BuiltIn, OpenFlags.Direct), fact);
     }
 }

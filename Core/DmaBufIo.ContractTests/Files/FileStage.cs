@@ -8,14 +8,14 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.ContractTests;
 
 /// <summary>A file under test, a ring, and a buffer on strings in pieces, registered in slot 0.</summary>
-internal sealed class FileStage
+internal sealed class FileStage : IStage
 {
     private readonly IFileFixture _fixture;
     private readonly List<ImporterTarget> _targets = [];
-    private readonly PuppetDisks _disks;
+    private readonly PuppetDevicesPlugin _disks;
     private bool _closed;
 
-    internal FileStage(ContractWorld world, IFileFixture fixture, PuppetDisks disks, OpenFlags flags)
+    internal FileStage(ContractWorld world, IFileFixture fixture, PuppetDevicesPlugin disks, OpenFlags flags)
     {
         World = world;
         _fixture = fixture;
@@ -23,6 +23,7 @@ internal sealed class FileStage
         Target = Open(flags);
         Buffer = world.CreateBuffer("contract", 4096, 12288, 4096, 512 << 10);
         Ring = new Ring(new RingOptions { Name = "contract", Entries = 64, Bios = 256 });
+        world.AtGiveUp(Abandon);
         Register();
     }
 
@@ -39,7 +40,7 @@ internal sealed class FileStage
     internal DmaBufToken Token => Ring.TokenAt(0)!;
 
     /// <summary>The disks under the file, where it stands on puppets.</summary>
-    internal IReadOnlyList<PuppetBlockDevice> Disks => _disks.All;
+    internal IReadOnlyList<PuppetBlockDevice> Disks => _disks.Opened;
 
     internal int Block => Target.BlockSize;
 
@@ -139,7 +140,7 @@ internal sealed class FileStage
     }
 
     /// <summary>Closes ring and files. The fact has found nothing.</summary>
-    internal void Close()
+    public void Close()
     {
         CloseRing();
         foreach (ImporterTarget target in _targets)
@@ -161,24 +162,14 @@ internal sealed class FileStage
     }
 
     /// <summary>The fact has found something: closes as far as that goes. What it finds on the way follows from that, and is not told.</summary>
-    internal void Abandon()
+    private void Abandon()
     {
-        // On a thread of its own: a request that never ends would be waited for for ever.
-        var closing = new Thread(() =>
-        {
-            Record.Exception(LetGo);
-            if (!World.WaitForActors())
-                return;
-            Record.Exception(CloseRing);
-            foreach (ImporterTarget target in _targets)
-                Record.Exception(target.Dispose);
-        })
-        {
-            Name = "closing",
-            IsBackground = true,
-        };
-        closing.Start();
-        closing.Join(Hang.Limit);
+        Record.Exception(LetGo);
+        if (!World.WaitForActors())
+            return;
+        Record.Exception(CloseRing);
+        foreach (ImporterTarget target in _targets)
+            Record.Exception(target.Dispose);
     }
 
     private static void Prepared(bool prepared)

@@ -3,8 +3,8 @@ using DmaBufIo.Files;
 namespace DmaBufIo.ContractTests;
 
 /// <summary>
-/// What <see cref="FileContract"/> asks of an author: a file. The world's host knows one word more than usual: <c>puppet:SIZE[,max=BYTES]</c> is a disk in memory that the contract holds up, fills and fails;
-/// <c>max</c> is its largest bio. A file on puppets (<c>my-word:NAME@(puppet:4M,puppet:4M)</c>) is tested with everything.
+/// What <see cref="FileContract"/> asks of an author: a file. The world's host knows one word more than usual: <c>puppet:NAME[,size=1M,lba=512,max=128K]</c> is a disk in memory that the contract holds
+/// up, fills and fails; <c>max</c> is its largest bio. A file on puppets (<c>my-word:NAME@(puppet:a,max=8K,puppet:b)</c>) is tested with everything.
 /// </summary>
 public interface IFileFixture : IPluginFixture
 {

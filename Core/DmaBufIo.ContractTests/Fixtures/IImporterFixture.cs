@@ -53,6 +53,9 @@ public enum ImporterCapabilities
     /// </summary>
     Redundant = 512,
 
-    /// <summary>A storage device with everything: all but <see cref="Paged"/> and <see cref="Redundant"/>.</summary>
+    /// <summary>The device is one end of a connection: a request that fails ends it, and all that are posted on it.</summary>
+    Connected = 1024,
+
+    /// <summary>A storage device with everything: all but <see cref="Paged"/>, <see cref="Redundant"/> and <see cref="Connected"/>.</summary>
     Storage = Reset | Remove | Addressable | Vectors | Interrupts | MovesData | WorksAlone | Quiet,
 }

@@ -67,7 +67,7 @@ public sealed class ContractWorld : IDisposable
     public ModelIommu Iommu { get; }
 
     /// <summary>Where threads come from.</summary>
-    public IActors Actors => _threads;
+    internal IActors Actors => _threads;
 
     /// <summary>A folder of this world's own, removed with it.</summary>
     public string Folder => _folder ??= Directory.CreateTempSubdirectory("dmabufio-contract-").FullName;
@@ -189,7 +189,7 @@ public sealed class ContractWorld : IDisposable
         })
         { IsBackground = true, Name = "giving up" };
         closing.Start();
-        closing.Join(Hang.Limit / 2);
+        closing.Join(Hang.Limit);
     }
 
     /// <summary>Closes everything and looks at what is left. Called by the contract when the fact has found nothing; <see cref="Dispose"/> alone looks at nothing.</summary>

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using FsCheck;
 using FsCheck.Fluent;
@@ -15,44 +16,48 @@ internal static class Generated
     /// <summary>Runs sequences.</summary>
     /// <typeparam name="T">A step; its text is how messages tell it.</typeparam>
     /// <param name="world">Where a broken rule is told.</param>
+    /// <param name="rule">What is broken when a sequence throws anything but a <see cref="BrokenRuleException"/>.</param>
     /// <param name="steps">Makes a step.</param>
     /// <param name="count">How many sequences.</param>
-    /// <param name="length">The longest of them, about.</param>
+    /// <param name="length">The longest of them.</param>
     /// <param name="run">Runs one from a state that does not depend on those before.</param>
-    /// <param name="canGoOn">False when what was run last has left a state from which nothing can be run: nothing shorter is looked for.</param>
-    internal static void Run<T>(ContractWorld world, Gen<T> steps, int count, int length, Action<T[]> run, Func<bool> canGoOn)
+    /// <param name="canGoOn">False when what was run last has left a state from which nothing can be run: nothing shorter is looked for. Null: something always can.</param>
+    internal static void Run<T>(ContractWorld world, string rule, Gen<T> steps, int count, int length, Action<T[]> run, Func<bool>? canGoOn = null)
     {
         ulong seed = ulong.TryParse(Environment.GetEnvironmentVariable(Variable), NumberStyles.None, CultureInfo.InvariantCulture, out ulong given) ? given : (ulong)System.Random.Shared.NextInt64();
         TestContext.Current.TestOutputHelper?.WriteLine($"{Variable}={seed}");
-        (T[] Steps, BrokenRuleException Found)? last = null;
+        (T[] Steps, Exception Found)? last = null;
         bool isOver = false;
         void RunOne(T[] sequence)
         {
             if (isOver)
                 return;
+            long started = Stopwatch.GetTimestamp();
             try
             {
                 run(sequence);
             }
-            catch (BrokenRuleException e)
+            catch (Exception e) when (e is not OutOfMemoryException)
             {
-                // A sequence that is tried now is a shorter one of the last that failed.
+                // A sequence that is tried now is a shorter one of the last that failed. One that was given up after a wait is short enough: each further one would cost the wait again.
                 last = (sequence, e);
-                isOver = !canGoOn();
+                isOver = Stopwatch.GetElapsedTime(started) > Hang.Limit || canGoOn?.Invoke() == false;
                 throw;
             }
         }
 
-        Config config = Config.QuickThrowOnFailure.WithMaxTest(count).WithEndSize(length).WithQuietOnSuccess(true).WithReplay(FSharpOption<Replay>.Some(new Replay(new Rnd(seed), FSharpOption<int>.None)));
+        Gen<T[]> sequences = Gen.Choose(1, length).SelectMany(n => steps.ArrayOf(n));
+        Config config = Config.QuickThrowOnFailure.WithMaxTest(count).WithQuietOnSuccess(true).WithReplay(FSharpOption<Replay>.Some(new Replay(new Rnd(seed), FSharpOption<int>.None)));
         try
         {
-            Check.One(config, Prop.ForAll(Arb.ToArbitrary(steps.ArrayOf(), Shorter), new Action<T[]>(RunOne)));
+            Check.One(config, Prop.ForAll(Arb.ToArbitrary(sequences, Shorter), new Action<T[]>(RunOne)));
         }
         catch (Exception e) when (last is not null)
         {
-            (T[] sequence, BrokenRuleException found) = last.Value;
-            string told = string.Join(", ", sequence);
-            throw world.Broken(found.Rule, $"{found.Did} The shortest sequence found that shows it: {told}.", e, $"{Variable}={seed}");
+            (T[] sequence, Exception found) = last.Value;
+            var broken = found as BrokenRuleException;
+            string did = broken?.Did ?? $"{found.GetType().Name}: {found.Message}";
+            throw world.Broken(broken?.Rule ?? rule, $"{did} The shortest sequence found that shows it: {string.Join(", ", sequence)}.", e, $"{Variable}={seed}");
         }
     }
 

@@ -4,7 +4,7 @@ namespace DmaBufIo.ContractTests;
 /// Where the threads of a contract come from. A contract does not care whether they are real or controlled: it names its actors, says what each does, and lets them run. An explorer of
 /// interleavings takes the place of <see cref="ThreadActors"/> (<see cref="ContractWorld.Actors"/>).
 /// </summary>
-public interface IActors
+internal interface IActors
 {
     /// <summary>Runs all actors at once, until all have returned.</summary>
     /// <param name="actors">A name and what it does; one thread each.</param>
@@ -20,7 +20,7 @@ public interface IActors
 }
 
 /// <summary>An actor that was started.</summary>
-public interface IActor
+internal interface IActor
 {
     /// <summary>True once it has returned.</summary>
     bool HasEnded { get; }

@@ -72,6 +72,10 @@ public abstract partial class ImporterContract
         long least = long.MaxValue;
         for (int i = 0; i < 64; i++)
         {
+            if (isWrite)
+                stage.Expect(1, length);
+            else
+                stage.Give(new byte[length], length);
             long before = PluginMeter.StepsOfAll;
             if (isWrite)
                 stage.Write(0, offset, length);
@@ -79,6 +83,8 @@ public abstract partial class ImporterContract
                 stage.Read(0, offset, length);
             stage.Ended(stage.Run("N4")[0], length, "N4", $"a request at {offset} of the buffer");
             least = Math.Min(least, PluginMeter.StepsOfAll - before);
+            if (isWrite)
+                stage.Take(1, length);
         }
 
         return least;

@@ -15,22 +15,26 @@ public abstract partial class ImporterContract
     {
         foreach (DmaDirection direction in new[] { DmaDirection.FromDevice, DmaDirection.ToDevice, DmaDirection.Bidirectional })
         {
-            InWorld(world =>
-            {
-                world.Situation = $"a registration for {direction}";
-                var made = new ConcurrentBag<DmaDirection>();
-                world.Fabric.OnMap = mapping =>
+            var made = new ConcurrentBag<DmaDirection>();
+            RunOnStage(
+                world =>
                 {
-                    if (mapping.Purpose == "contract")
-                        made.Add(mapping.Direction);
-                };
-                using var stage = new ImporterStage(world, Fixture, new StageSetup { Direction = direction });
-                int length = stage.Blocks(4096);
-                if ((direction & DmaDirection.FromDevice) != 0)
-                    CheckOrEnd(stage, made, direction, () => stage.CheckRead(0, 0, Bytes(1, length), "T1"));
-                if ((direction & DmaDirection.ToDevice) != 0)
-                    CheckOrEnd(stage, made, direction, () => stage.CheckWrite(0, 0, Bytes(2, length), "T1"));
-            });
+                    world.Situation = $"a registration for {direction}";
+                    world.Fabric.OnMap = mapping =>
+                    {
+                        if (mapping.Purpose == "contract")
+                            made.Add(mapping.Direction);
+                    };
+                    return new ImporterStage(world, Fixture, new StageSetup { Direction = direction });
+                },
+                stage =>
+                {
+                    int length = stage.Blocks(4096);
+                    if ((direction & DmaDirection.FromDevice) != 0)
+                        CheckOrEnd(stage, made, direction, () => stage.CheckRead(0, 0, Bytes(1, length), "T1"));
+                    if ((direction & DmaDirection.ToDevice) != 0)
+                        CheckOrEnd(stage, made, direction, () => stage.CheckWrite(0, 0, Bytes(2, length), "T1"));
+                });
         }
     }
 
@@ -90,7 +94,7 @@ public abstract partial class ImporterContract
             }
 
             world.Check(without == 0, "T5", $"the driver {what} without holding its reservation lock.");
-            world.Ends("closing", stage.Dispose, "T10", "closing the ring and the device did not come to its end.");
+            world.Ends("closing", stage.Close, "T10", "closing the ring and the device did not come to its end.");
             Settle(stage);
             world.Check(without == 0, "T5", $"the driver {what} without holding its reservation lock.");
         });

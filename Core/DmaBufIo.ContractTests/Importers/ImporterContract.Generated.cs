@@ -25,7 +25,7 @@ public abstract partial class ImporterContract
                 from shift in number
                 select new Step(verb, device, buffer, start, count, shift);
             var model = new Model(stage);
-            Generated.Run(stage.World, steps, 40, 40, model.Run, () => stage.Ring.InFlight == 0);
+            Generated.Run(stage.World, "R4", steps, 40, 20, model.Run, () => stage.Ring.InFlight == 0);
         },
         8192, 4096, 4096, 12288, 20480, 64 << 10, 128 << 10);
 

@@ -107,11 +107,10 @@ public abstract partial class ImporterContract
     [Fact]
     public virtual void T10_a_registration_that_is_removed_under_load_ends_after_its_requests() => InBothDesigns(stage =>
     {
-        SkipUnless(ImporterCapabilities.Addressable);
         const int Requests = 16;
         int length = stage.Blocks(4096);
         byte[] data = Bytes(1, Requests * length);
-        stage.Target.Give(0, data);
+        stage.Give(data, length);
         for (int i = 0; i < Requests; i++)
             stage.Read((long)i * length, (long)i * length, length, (ulong)i + 1);
         stage.Ring.Submit();

@@ -44,7 +44,7 @@ public abstract partial class ImporterContract
     [Fact]
     public virtual void T11_a_device_that_was_removed_under_load_answers_ENODEV() => InBothDesigns(stage =>
     {
-        SkipUnless(ImporterCapabilities.Remove | ImporterCapabilities.Addressable | ImporterCapabilities.MovesData);
+        SkipUnless(ImporterCapabilities.Remove | ImporterCapabilities.MovesData);
         EndUnderLoad(stage, stage.Target.Remove, "a removal");
         int asked = 0;
         stage.World.Fabric.OnMap = mapping =>
@@ -139,7 +139,7 @@ public abstract partial class ImporterContract
         const int Requests = 16;
         int length = stage.Blocks(4096);
         byte[] data = Bytes(5, Requests * length);
-        stage.Target.Give(0, data);
+        stage.Give(data, length);
         using var hold = new DmaHold(stage.World.Fabric, stage.Buffer.Buffer.Name);
         RingCompletion[] all = [];
         IActor owner = stage.World.Actors.Start("owner", () =>

@@ -19,23 +19,17 @@ public abstract partial class ImporterContract(IImporterFixture fixture) : Contr
     private void SkipUnless(ImporterCapabilities capability) =>
         SkipUnless(Can(capability), $"The fixture does not list the capability {capability & ~Fixture.Capabilities} of its device.");
 
-    /// <summary>Runs a fact with a device, a ring and a buffer of these pieces; the device and the ring are closed before the world looks for what is left.</summary>
+    /// <summary>Runs a fact with a device, a ring and a buffer of these pieces.</summary>
     private void OnStage(Action<ImporterStage> fact, params long[] pieces) => OnStage(pieces.Length == 0 ? new StageSetup() : new StageSetup { Pieces = pieces }, fact);
 
     /// <summary>Runs a fact with a device, a ring and a buffer.</summary>
-    private void OnStage(StageSetup setup, Action<ImporterStage> fact, ModelIommuOptions? iommu = null, bool isMetered = false, string situation = "") => InWorld(
+    private void OnStage(StageSetup setup, Action<ImporterStage> fact, ModelIommuOptions? iommu = null, bool isMetered = false, string situation = "") => RunOnStage(
         world =>
         {
             world.Situation = situation;
-            var stage = new ImporterStage(world, Fixture, setup);
-
-            // On an actor of its own: a driver may hang in a call that the fact makes.
-            IActor running = world.Actors.Start("fact", () => fact(stage));
-            if (!Hang.Until(() => running.HasEnded, 8 * Hang.Limit))
-                throw world.Broken("N8", $"the fact did not come to its end: something that the driver was asked for does not return.{Environment.NewLine}{Hang.State()}");
-            running.Join();
-            world.Ends("closing", stage.Dispose, "T10", "closing the ring and the device did not come to its end.");
+            return new ImporterStage(world, Fixture, setup);
         },
+        fact,
         iommu,
         isMetered);
 
@@ -61,12 +55,5 @@ public abstract partial class ImporterContract(IImporterFixture fixture) : Contr
                 fact(stage, elsewhere);
             }
         });
-    }
-
-    private static byte[] Bytes(int seed, int length)
-    {
-        byte[] bytes = new byte[length];
-        new Random(seed).NextBytes(bytes);
-        return bytes;
     }
 }

@@ -7,7 +7,7 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.ContractTests;
 
 /// <summary>A device under test, a ring, and a buffer on strings registered in slot 0.</summary>
-internal sealed class ImporterStage : IDisposable
+internal sealed class ImporterStage : IStage
 {
     private readonly StageSetup _setup;
     private readonly List<Ring> _rings = [];
@@ -18,8 +18,9 @@ internal sealed class ImporterStage : IDisposable
     {
         _setup = setup;
         World = world;
+        HasPlaces = (fixture.Capabilities & ImporterCapabilities.Addressable) != 0;
         Target = fixture.Open(world);
-        world.AtGiveUp(Dispose);
+        world.AtGiveUp(Close);
         Buffer = world.CreateBuffer("contract", setup.Pieces);
         Ring = OpenRing("contract");
         Registration = new BufferRegistration { Buffer = Buffer.Buffer, File = Target.File, Direction = setup.Direction };
@@ -32,6 +33,9 @@ internal sealed class ImporterStage : IDisposable
     internal ContractWorld World { get; }
 
     internal ImporterTarget Target { get; }
+
+    /// <summary>False for a device of messages: offsets in its file name nothing, and each read takes what was sent next.</summary>
+    internal bool HasPlaces { get; }
 
     internal PuppetExporter Buffer { get; }
 
@@ -69,10 +73,32 @@ internal sealed class ImporterStage : IDisposable
     internal int Blocks(int atLeast) => (atLeast + Target.BlockSize - 1) / Target.BlockSize * Target.BlockSize;
 
     /// <summary>Prepares a read from the target into the buffer.</summary>
-    internal void Read(long fileOffset, long bufferOffset, int length, ulong userData = 1) => Prepared(Ring.TryReadFixed(Target.File, 0, bufferOffset, length, fileOffset, userData));
+    internal void Read(long fileOffset, long bufferOffset, int length, ulong userData = 1) => Prepared(Ring.TryReadFixed(Target.File, 0, bufferOffset, length, HasPlaces ? fileOffset : 0, userData));
 
     /// <summary>Prepares a write from the buffer to the target.</summary>
-    internal void Write(long fileOffset, long bufferOffset, int length, ulong userData = 1) => Prepared(Ring.TryWriteFixed(Target.File, 0, bufferOffset, length, fileOffset, userData));
+    internal void Write(long fileOffset, long bufferOffset, int length, ulong userData = 1) => Prepared(Ring.TryWriteFixed(Target.File, 0, bufferOffset, length, HasPlaces ? fileOffset : 0, userData));
+
+    /// <summary>Makes sure that the next reads, of so many bytes each from the start of the file on, bring these bytes: a message for each where there are no places.</summary>
+    internal void Give(byte[] data, int length)
+    {
+        if (HasPlaces)
+            Target.Give(0, data);
+        for (int at = 0; at < data.Length && !HasPlaces; at += length)
+            Target.Give(0, data.AsSpan(at, length));
+    }
+
+    /// <summary>So many writes, of so many bytes each from the start of the file on, are going to be issued.</summary>
+    internal void Expect(int count, int length)
+    {
+        if (HasPlaces)
+            Target.Expect(0, count * length);
+        for (int i = 0; i < count && !HasPlaces; i++)
+            Target.Expect(0, length);
+    }
+
+    /// <summary>What the writes of <see cref="Expect"/> have brought, one after the other.</summary>
+    internal byte[] Take(int count, int length) =>
+        HasPlaces ? Target.Take(0, count * length) : [.. Enumerable.Range(0, count).SelectMany(_ => Target.Take(0, length))];
 
     /// <summary>Submits and reaps everything that is prepared.</summary>
     internal RingCompletion[] Run(string rule = "N8") => Reap(Ring.Submit(), rule);
@@ -146,7 +172,7 @@ internal sealed class ImporterStage : IDisposable
         World.Check(completion.Status == Errno.Ok && completion.Bytes == bytes, rule, $"{what} ended with {completion.Status} and {completion.Bytes} bytes.");
 
     /// <summary>Closes the ring, then the target: what is left then is a leak.</summary>
-    public void Dispose()
+    public void Close()
     {
         // Who comes second waits for the first: what is closed may hang, and nothing under it may be taken away then.
         lock (_closing)

@@ -1,5 +1,4 @@
 using DmaBufIo.Block;
-using DmaBufIo.Hosting;
 using DmaBufIo.Pci;
 using DmaBufIo.Plugins;
 using Microsoft.Extensions.Configuration;
@@ -39,26 +38,5 @@ internal sealed class FunctionCatcher : IDmaBufIoPlugin, IPciDriver
         public void Reset() => function.Reset();
 
         public void Dispose() => function.Dispose();
-    }
-}
-
-/// <summary>A fixture in whose hosts PCI functions are caught.</summary>
-internal sealed class CaughtFixture(IPluginFixture inner) : IPluginFixture
-{
-    public string? PluginFolder => inner.PluginFolder;
-
-    public IReadOnlyList<string> OtherPluginFolders => inner.OtherPluginFolders;
-
-    public IReadOnlyDictionary<string, string?> Settings => inner.Settings;
-
-    /// <summary>The catcher of the host that was made last.</summary>
-    internal FunctionCatcher Catcher { get; private set; } = new();
-
-    public void Configure(DmaBufIoOptions options)
-    {
-        var catcher = new FunctionCatcher();
-        Catcher = catcher;
-        options.AddBuiltIn(() => catcher);
-        inner.Configure(options);
     }
 }

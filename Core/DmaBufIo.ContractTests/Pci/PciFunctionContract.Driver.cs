@@ -65,11 +65,7 @@ public abstract partial class PciFunctionContract
     private void WithDriver(Action<ImporterStage> fact)
     {
         SkipUnless(PciFunctionCapabilities.Driver);
-        InWorld(world =>
-        {
-            using var stage = new ImporterStage(world, new DriverFixture(Fixture), new StageSetup());
-            fact(stage);
-        });
+        RunOnStage(world => new ImporterStage(world, new DriverFixture(Fixture), new StageSetup()), fact);
     }
 
     private sealed class DriverFixture(IPciFunctionFixture inner) : IImporterFixture

@@ -7,7 +7,7 @@ namespace DmaBufIo.ContractTests;
 /// Facts are virtual: an author may add to one, and says so where one is left out.
 /// </summary>
 /// <param name="fixture">Names the function.</param>
-public abstract partial class PciFunctionContract(IPciFunctionFixture fixture) : Contract(new CaughtFixture(fixture))
+public abstract partial class PciFunctionContract(IPciFunctionFixture fixture) : Contract(new FixtureWith<FunctionCatcher>(fixture))
 {
     private protected IPciFunctionFixture Fixture { get; } = fixture;
 
@@ -17,23 +17,14 @@ public abstract partial class PciFunctionContract(IPciFunctionFixture fixture) :
         SkipUnless(Can(capability), $"The fixture does not list the capability {capability} of its function.");
 
     /// <summary>Runs a fact with a function that no driver has.</summary>
-    private void OnStage(Action<PciFunctionStage> fact, bool expectFaults = false) => InWorld(world =>
-    {
-        if (expectFaults)
-            world.ExpectFaults();
-        var stage = new PciFunctionStage(world, Fixture, ((CaughtFixture)Plugin).Catcher);
-        try
+    private void OnStage(Action<PciFunctionStage> fact, bool expectFaults = false) => RunOnStage(
+        world =>
         {
-            fact(stage);
-        }
-        catch
-        {
-            stage.Abandon();
-            throw;
-        }
-
-        stage.Close();
-    });
+            if (expectFaults)
+                world.ExpectFaults();
+            return new PciFunctionStage(world, Fixture, ((FixtureWith<FunctionCatcher>)Plugin).BuiltIn);
+        },
+        fact);
 
     private static T Unharmed<T>(PciFunctionStage stage, string rule, string doing, Func<T> act) => stage.World.Expect(rule, doing, act);
 

@@ -6,7 +6,7 @@ using DmaBufIo.Pci;
 namespace DmaBufIo.ContractTests;
 
 /// <summary>A PCI function that no driver has, its work, and three pages of memory: the one in the middle is what the function is given.</summary>
-internal sealed class PciFunctionStage
+internal sealed class PciFunctionStage : IStage
 {
     /// <summary>The name of the memory, as the fabric's strings see it.</summary>
     internal const string MemoryName = "contract page";
@@ -34,6 +34,7 @@ internal sealed class PciFunctionStage
         Function = catcher.Caught ?? throw new InvalidOperationException("The fixture's expression makes no PCI function.");
         catcher.Forget();
         _memory = MemoryRegion.Allocate(MemoryName, 3 * PageSize);
+        world.AtGiveUp(Abandon);
     }
 
     internal ContractWorld World { get; }
@@ -126,7 +127,7 @@ internal sealed class PciFunctionStage
         }
     }
 
-    internal void Close()
+    public void Close()
     {
         if (_closed)
             return;
@@ -140,7 +141,7 @@ internal sealed class PciFunctionStage
     }
 
     /// <summary>The fact has found something: that is what is told, not what follows from it.</summary>
-    internal void Abandon()
+    private void Abandon()
     {
         _closed = true;
         World.Fabric.OnDma = null;

@@ -1,5 +1,6 @@
 using DmaBufIo.Errors;
 using DmaBufIo.Hosting.Topology;
+using DmaBufIo.Models.Puppets;
 using DmaBufIo.Plugins;
 
 namespace DmaBufIo.ContractTests;
@@ -9,7 +10,7 @@ namespace DmaBufIo.ContractTests;
 /// virtual: an author may add to one, and says so where one is left out.
 /// </summary>
 /// <param name="fixture">Names the plugin and its expressions.</param>
-public abstract partial class PluginContract(IPluginExpressions fixture) : Contract(new PuppetedFixture(fixture))
+public abstract partial class PluginContract(IPluginExpressions fixture) : Contract(new FixtureWith<PuppetDevicesPlugin>(fixture))
 {
     private protected IPluginExpressions Fixture { get; } = fixture;
 

@@ -4,7 +4,7 @@ namespace DmaBufIo.ContractTests;
 /// <param name="Law">What the rule says, as a clause.</param>
 /// <param name="Why">What goes wrong without it, as a clause.</param>
 /// <param name="Page">The page of the contract that tests it.</param>
-public sealed record RuleText(string Law, string Why, string Page);
+internal sealed record RuleText(string Law, string Why, string Page);
 
 /// <summary>The rules that a plugin can break: their text and their reasons. The laws are those of docs/rules.md, in an author's words.</summary>
 public static class RuleBook
@@ -76,6 +76,6 @@ public static class RuleBook
 
     /// <summary>The text of a rule.</summary>
     /// <param name="rule">Its number.</param>
-    public static RuleText Find(string rule) =>
+    internal static RuleText Find(string rule) =>
         s_rules.TryGetValue(rule, out RuleText? text) ? text : throw new ArgumentException($"Rule {rule} is not in the book: add it to RuleBook.", nameof(rule));
 }

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using DmaBufIo.Block;
 using DmaBufIo.Dma;
 using DmaBufIo.Plugins;
@@ -9,12 +8,14 @@ namespace DmaBufIo.Models.Puppets;
 
 /// <summary>
 /// Block devices on strings by a word, so that they can be members of sets and stand under files: <c>puppet:NAME[,size=1M,lba=512,max=128K]</c>. For tests that build it in and look its devices
-/// up by their names.
+/// up, by their names or in their order.
 /// </summary>
-/// <remarks>Any thread. A device is found as long as it is open; its fabric is the host's.</remarks>
+/// <remarks>Any thread. The fabric of its devices is the host's.</remarks>
 public sealed class PuppetDevicesPlugin : IDmaBufIoPlugin
 {
-    private readonly ConcurrentDictionary<string, PuppetBlockDevice> _devices = new(StringComparer.Ordinal);
+    private readonly Lock _lock = new();
+    private readonly List<PuppetBlockDevice> _opened = [];
+    private readonly List<(string Name, PuppetBlockDevice Device)> _open = [];
 
     /// <inheritdoc/>
     public PluginInfo Info { get; } = new(
@@ -32,16 +33,58 @@ public sealed class PuppetDevicesPlugin : IDmaBufIoPlugin
         ],
     };
 
-    /// <summary>The devices that are open, by the names in their expressions.</summary>
-    public IReadOnlyDictionary<string, PuppetBlockDevice> Devices => _devices;
+    /// <summary>The devices that are open, by the names in their expressions; of several of one name the last. A copy.</summary>
+    public IReadOnlyDictionary<string, PuppetBlockDevice> Devices
+    {
+        get
+        {
+            var devices = new Dictionary<string, PuppetBlockDevice>(StringComparer.Ordinal);
+            lock (_lock)
+            {
+                foreach ((string name, PuppetBlockDevice device) in _open)
+                    devices[name] = device;
+            }
+
+            return devices;
+        }
+    }
+
+    /// <summary>All that were opened, in that order, also those that are closed: what they still hold is a leak of who stood on them. A copy.</summary>
+    public IReadOnlyList<PuppetBlockDevice> Opened
+    {
+        get
+        {
+            lock (_lock)
+                return [.. _opened];
+        }
+    }
 
     /// <inheritdoc/>
     public void Register(IServiceCollection services, IConfiguration options) =>
-        services.AddSingleton(_devices).AddSingleton<IBlockDeviceFactory, PuppetDeviceFactory>();
+        services.AddSingleton(this).AddSingleton<IBlockDeviceFactory, PuppetDeviceFactory>();
+
+    /// <summary>Makes a device; its name in the fabric has a number where one of the name is open.</summary>
+    internal PuppetBlockDevice Add(string name, Func<string, PuppetBlockDevice> make)
+    {
+        lock (_lock)
+        {
+            bool isTaken = _open.Exists(o => o.Name == name);
+            PuppetBlockDevice device = make(isTaken ? $"{name} {_opened.Count}" : name);
+            _opened.Add(device);
+            _open.Add((name, device));
+            return device;
+        }
+    }
+
+    internal void Remove(PuppetBlockDevice device)
+    {
+        lock (_lock)
+            _open.RemoveAll(o => ReferenceEquals(o.Device, device));
+    }
 }
 
 /// <summary>The word <c>puppet</c>.</summary>
-internal sealed class PuppetDeviceFactory(IDmaFabric fabric, ConcurrentDictionary<string, PuppetBlockDevice> devices) : IBlockDeviceFactory
+internal sealed class PuppetDeviceFactory(IDmaFabric fabric, PuppetDevicesPlugin plugin) : IBlockDeviceFactory
 {
     public string Word => "puppet";
 
@@ -62,16 +105,21 @@ internal sealed class PuppetDeviceFactory(IDmaFabric fabric, ConcurrentDictionar
             throw expression.Broken(At(expression, "size"), $"{size} bytes are no device of blocks of {block}", "Write whole blocks, up to 1G");
         if (largest < block || largest > 1 << 30 || largest % block != 0)
             throw expression.Broken(At(expression, "max"), $"{largest} bytes are no bio of blocks of {block}", "Write whole blocks, up to 1G");
+        return plugin.Add(name, own => Make(own, (int)size, new QueueLimits((int)block) { MaxBytes = (int)largest }));
+    }
+
+    private PuppetBlockDevice Make(string name, int size, QueueLimits limits)
+    {
         (DmaAddressSpace space, DmaPort port) = fabric.AddDevice($"puppet {name}");
-        var device = new PuppetBlockDevice(name, space, port, (int)size, new QueueLimits((int)block) { MaxBytes = (int)largest })
+        PuppetBlockDevice? device = null;
+        device = new PuppetBlockDevice(name, space, port, size, limits)
         {
             Ended = () =>
             {
-                devices.TryRemove(name, out _);
+                plugin.Remove(device!);
                 fabric.RemoveDevice(space);
             },
         };
-        devices[name] = device;
         return device;
     }
 

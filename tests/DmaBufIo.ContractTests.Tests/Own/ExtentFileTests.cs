@@ -14,9 +14,9 @@ internal sealed class ExtentFileFixture(string devices, FileCapabilities capabil
     public ImporterTarget Open(ContractWorld world, OpenFlags flags) => new FileTarget(world, $"extent:data,size={size}@({devices})", flags);
 }
 
-public sealed class ExtentFileOnOneDeviceTests() : FileContract(new ExtentFileFixture("puppet:1M", FileCapabilities.Storage));
+public sealed class ExtentFileOnOneDeviceTests() : FileContract(new ExtentFileFixture("puppet:a,max=32K", FileCapabilities.Storage));
 
-public sealed class ExtentFileOnTwoDevicesTests() : FileContract(new ExtentFileFixture("puppet:512K,max=8K,puppet:512K", FileCapabilities.Storage));
+public sealed class ExtentFileOnTwoDevicesTests() : FileContract(new ExtentFileFixture("puppet:a,size=512K,max=8K,puppet:b,size=512K,max=32K", FileCapabilities.Storage));
 
 public sealed class ExtentFileOnAMirrorTests() : FileContract(
-    new ExtentFileFixture("raid1(puppet:1M,puppet:1M)", FileCapabilities.Addressable | FileCapabilities.Vectors | FileCapabilities.ReadOnly, "640K"));
+    new ExtentFileFixture("raid1(puppet:a,max=32K,puppet:b,max=32K)", FileCapabilities.Addressable | FileCapabilities.Vectors | FileCapabilities.ReadOnly, "640K"));

@@ -29,7 +29,7 @@ internal sealed class FaultyFileFixture(string? fault) : IFileFixture
 }
 
 /// <summary>The truth lies on the disks: stripes of 16 KiB in turn, behind a header of 64 KiB.</summary>
-internal sealed class StripedTarget(ContractWorld world, OpenFlags flags) : FileTarget(world, "striped:data@(puppet:512K,max=8K,puppet:512K,max=8K)", flags)
+internal sealed class StripedTarget(ContractWorld world, OpenFlags flags) : FileTarget(world, "striped:data@(puppet:a,size=512K,max=8K,puppet:b,size=512K,max=8K)", flags)
 {
     private const int Header = 64 << 10;
     private const int Stripe = 16 << 10;
