@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every plugin of this repository against every contract, every faulty plugin against the fact that is meant for it, and the packages, templates and samples as outsiders use them.
+# Every plugin of this repository, in every configuration, against every contract; every faulty plugin against the fact that is meant for it; the packages, templates and samples as outsiders use them.
 # Arguments go to 'dotnet test' of the contracts, for example: --filter FullyQualifiedName~Mutants
 set -euo pipefail
 cd "$(dirname "$0")/../.."

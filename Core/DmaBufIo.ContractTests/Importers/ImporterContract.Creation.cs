@@ -95,11 +95,11 @@ public abstract partial class ImporterContract
                 new StageSetup { Pieces = [4096, 4096, 4096, 8192, 4096] },
                 stage =>
                 {
-                    int before = stage.World.Fabric.Mappings.Count;
                     int length = stage.Blocks(4096);
+                    stage.Target.Give(0, Bytes(1, length)); // by its own way, whose mappings are not meant
+                    int before = stage.World.Fabric.Mappings.Count;
                     using (var refusal = new MapRefusal(stage.World.Fabric, refused))
                     {
-                        stage.Target.Give(0, Bytes(1, length));
                         stage.Read(0, 0, length);
                         RingCompletion ended = stage.Run("T12")[0];
                         wasRefused = refusal.HasRefused;

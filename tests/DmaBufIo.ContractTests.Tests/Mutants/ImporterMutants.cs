@@ -18,6 +18,7 @@ internal sealed class FaultyImporterFixture(string? fault) : IImporterFixture
 }
 
 /// <summary>The faulty importer without a fault: correct, and no contract may find fault with it.</summary>
+[Trait("Duration", "Minutes")]
 public sealed class CardImporterTests() : ImporterContract(new FaultyImporterFixture(null));
 
 /// <summary>The faulty importers, and the facts that find them.</summary>

@@ -20,10 +20,13 @@ internal sealed class NvmeBlockFixture(string options = "", BlockDeviceCapabilit
 
 public sealed class NvmeBlockDeviceTests() : BlockDeviceContract(new NvmeBlockFixture());
 
+[Trait("Duration", "Minutes")]
 public sealed class NvmeInlineBlockDeviceTests() : BlockDeviceContract(new NvmeBlockFixture(",thread=off,mdts=8K"));
 
+[Trait("Duration", "Minutes")]
 public sealed class NvmeLargeBlocksBlockDeviceTests() : BlockDeviceContract(new NvmeBlockFixture(",lba=4096,cache=off,mdts=0"));
 
+[Trait("Duration", "Minutes")]
 public sealed class NvmeSmallQueuesBlockDeviceTests() : BlockDeviceContract(new NvmeBlockFixture(",entries=8,queues=4,cachesize=1M"));
 
 /// <summary>The driver on a controller that moves nothing.</summary>

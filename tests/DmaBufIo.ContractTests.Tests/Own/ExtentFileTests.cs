@@ -16,6 +16,7 @@ internal sealed class ExtentFileFixture(string devices, FileCapabilities capabil
 
 public sealed class ExtentFileOnOneDeviceTests() : FileContract(new ExtentFileFixture("puppet:a,max=32K", FileCapabilities.Storage));
 
+[Trait("Duration", "Minutes")]
 public sealed class ExtentFileOnTwoDevicesTests() : FileContract(new ExtentFileFixture("puppet:a,size=512K,max=8K,puppet:b,size=512K,max=32K", FileCapabilities.Storage));
 
 public sealed class ExtentFileOnAMirrorTests() : FileContract(

@@ -56,6 +56,7 @@ internal sealed class StripedTarget(ContractWorld world, OpenFlags flags) : File
     }
 }
 
+[Trait("Duration", "Minutes")]
 public sealed class CorrectFaultyExporterTests() : ExporterContract(new FaultyExporterFixture(null));
 
 public sealed class CorrectFaultyFileTests() : FileContract(new FaultyFileFixture(null));

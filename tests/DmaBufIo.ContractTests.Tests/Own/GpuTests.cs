@@ -17,12 +17,14 @@ internal sealed class GpuFixture(string options, ExporterCapabilities without = 
 }
 
 /// <summary>Memory enough for every buffer of a fact.</summary>
+[Trait("Duration", "Minutes")]
 public sealed class GpuExporterTests() : ExporterContract(new GpuFixture("slot=hb0/rp1/sw0/gpu,vram=128M", ExporterCapabilities.Large));
 
 /// <summary>Memory for less than the buffers of some facts: they evict each other.</summary>
 public sealed class SmallGpuExporterTests() : ExporterContract(new GpuFixture("slot=hb0/rp1/sw0/gpu,vram=17M", ExporterCapabilities.Large));
 
 /// <summary>Buffers that stay in main memory unless they are moved on demand.</summary>
+[Trait("Duration", "Minutes")]
 public sealed class GpuSystemMemoryExporterTests() : ExporterContract(new GpuFixture("slot=hb0/rp1/sw0/gpu,vram=64M,placement=system", ExporterCapabilities.PeerToPeer))
 {
     [Fact]

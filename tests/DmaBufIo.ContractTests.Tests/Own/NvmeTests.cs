@@ -20,10 +20,13 @@ internal sealed class NvmeFixture(string options = "", ImporterCapabilities with
 public sealed class NvmeImporterTests() : ImporterContract(new NvmeFixture());
 
 /// <summary>Blocks of 4096 bytes.</summary>
+[Trait("Duration", "Minutes")]
 public sealed class NvmeLargeBlockImporterTests() : ImporterContract(new NvmeFixture(",lba=4096"));
 
 /// <summary>A controller without a thread, which works when its driver polls.</summary>
+[Trait("Duration", "Minutes")]
 public sealed class NvmeInlineImporterTests() : ImporterContract(new NvmeFixture(",thread=off", without: ImporterCapabilities.WorksAlone | ImporterCapabilities.Interrupts));
 
 /// <summary>A controller that takes two pages per command and sixteen commands per queue: requests are split, and there is little room.</summary>
+[Trait("Duration", "Minutes")]
 public sealed class NvmeSmallImporterTests() : ImporterContract(new NvmeFixture(",mdts=8K,entries=16"));

@@ -24,6 +24,7 @@ internal sealed class NvmeModelFixture(string options = "") : IPciFunctionFixtur
 
 public sealed class NvmeModelFunctionTests() : PciFunctionContract(new NvmeModelFixture());
 
+[Trait("Duration", "Minutes")]
 public sealed class NvmeInlineModelFunctionTests() : PciFunctionContract(new NvmeModelFixture(",thread=off,lba=4096,queues=3,entries=4"));
 
 /// <summary>The controller that moves nothing. It is part of the host.</summary>
@@ -93,4 +94,5 @@ internal sealed class FaultyFunctionBlockFixture(string? fault) : IBlockDeviceFi
     public Hosting.OpenedDevice Open(ContractWorld world) => world.Host.Open("faulty-function:4M");
 }
 
+[Trait("Duration", "Minutes")]
 public sealed class FaultyFunctionBlockTests(string? fault = null) : BlockDeviceContract(new FaultyFunctionBlockFixture(fault));
