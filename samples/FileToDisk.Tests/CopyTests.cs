@@ -75,6 +75,41 @@ public sealed class CopyTests : IDisposable
         Assert.Contains("unknown:1M", e.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_device_that_stands_on_the_file_itself_is_refused_also_through_a_link(bool throughLink)
+    {
+        byte[] bytes = Bytes(1000);
+        string path = throughLink ? _file + ".link" : _file;
+        if (throughLink)
+            File.CreateSymbolicLink(path, _file);
+        try
+        {
+            DmaBufIoException e = await Assert.ThrowsAsync<DmaBufIoException>(() => Job($"testdisk:{path}").RunAsync(TestContext.Current.CancellationToken));
+
+            Assert.Equal(Errno.EINVAL, e.Errno);
+            Assert.Contains($"'{path}' is the file that is copied", e.Message, StringComparison.Ordinal);
+            Assert.Null(_disks.Disk);
+            Assert.Equal(bytes, File.ReadAllBytes(_file));
+        }
+        finally
+        {
+            if (throughLink)
+                File.Delete(path);
+        }
+    }
+
+    [Fact]
+    public async Task What_lies_behind_the_last_byte_on_the_device_is_zero()
+    {
+        Bytes((256 << 10) + 1);
+
+        await Job("testdisk:a").RunAsync(TestContext.Current.CancellationToken);
+
+        Assert.False(_disks.Disk!.Store[((256 << 10) + 1)..].ContainsAnyExcept((byte)0));
+    }
+
     private CopyJob Job(string device) => new(_host, Options.Create(new CopyOptions { File = _file, Device = device }));
 
     private byte[] Bytes(int size)

@@ -5,7 +5,7 @@ using Microsoft.Extensions.Logging;
 
 namespace FileToDisk;
 
-/// <summary>Copies once at start, and again whenever a plugin has come or changed: the host watches their folder.</summary>
+/// <summary>Copies once at start, and again whenever a plugin has come or changed: the host watches their folder. The program's exit code tells how the last copy ended.</summary>
 internal sealed partial class CopyService(DmaBufIoHost host, CopyJob job, ILogger<CopyService> logger) : BackgroundService
 {
     private readonly SemaphoreSlim _changes = new(0);
@@ -45,10 +45,12 @@ internal sealed partial class CopyService(DmaBufIoHost host, CopyJob job, ILogge
         try
         {
             Copied(await job.RunAsync(stoppingToken));
+            Environment.ExitCode = 0;
         }
         catch (Exception e) when (e is DmaBufIoException or IOException or UnauthorizedAccessException)
         {
             NotCopied(e.Message);
+            Environment.ExitCode = 1;
         }
     }
 

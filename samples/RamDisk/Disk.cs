@@ -35,8 +35,6 @@ internal sealed class Disk : BlockDevice, IDisposable
 
     public override string Description => $"RAM disk of {Capacity} bytes";
 
-    internal DmaDevice Device => _device;
-
     internal ContextSet Contexts { get; } = new();
 
     public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth)

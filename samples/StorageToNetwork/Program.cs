@@ -1,7 +1,9 @@
+using System.Runtime.InteropServices;
 using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Hosting;
 using DmaBufIo.Models.Iommu;
+using DmaBufIo.Native;
 using StorageToNetwork;
 
 // A file goes from an NVMe drive into the memory of a GPU, is checksummed there, goes out through a network card, comes in through a second one, and is written to a second drive. The CPU
@@ -12,16 +14,29 @@ if (args.Length != 2)
     return 2;
 }
 
-// Written under a name of its own, and put in place when it is right: what was there before stays until then, also when it is the source under another name.
-string destination = Path.GetFullPath(args[1]);
-string partial = $"{destination}.{Environment.ProcessId}.partial";
-Console.CancelKeyPress += (_, _) => File.Delete(partial);
+// Whoever wants an end gets it when what is in flight has ended.
+using var stop = new CancellationTokenSource();
+using PosixSignalRegistration interrupted = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
+using PosixSignalRegistration terminated = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
+
+// Written under a name of its own, and put in place when it is right: what was there before stays until then.
+string? partial = null;
 try
 {
     string source = Path.GetFullPath(args[0]);
+    string destination = Path.GetFullPath(args[1]);
+    if (new FileInfo(destination).LinkTarget is not null)
+        destination = File.ResolveLinkTarget(destination, returnFinalTarget: true)!.FullName; // a link stays one
     long size = new FileInfo(source).Length;
-    if (destination == source)
-        throw new IOException($"DST is SRC ({source}).");
+    if (FileStatus.Of(destination, out FileStatus there) == Errno.Ok)
+    {
+        if (FileStatus.Of(source, out FileStatus from) == Errno.Ok && from.Identity == there.Identity)
+            throw new IOException($"DST {args[1]} is the same file as SRC {args[0]}. Name another one; links to one file count as one.");
+        if (there.Kind != FileKind.Regular)
+            throw new IOException($"DST {args[1]} is not a regular file.");
+    }
+
+    partial = $"{destination}.{Environment.ProcessId}.partial";
 
     // Its space is taken now: a disk that is full says so before anything is copied.
     using (var target = new FileStream(partial, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, PreallocationSize = size }))
@@ -33,7 +48,7 @@ try
     long copied = Counters.BytesCopied.Value;
     byte[] onGpu;
     using (var relay = new Relay(host, source, partial, size))
-        onGpu = relay.Run();
+        onGpu = relay.Run(stop.Token);
     copied = Counters.BytesCopied.Value - copied;
 
     // A drive writes whole blocks; what lies behind the data is cut off.
@@ -54,6 +69,11 @@ try
     Console.WriteLine(ok ? "ok" : "FAILED");
     return ok ? 0 : 1;
 }
+catch (OperationCanceledException)
+{
+    Console.Error.WriteLine("interrupted: DST is as it was");
+    return 130;
+}
 catch (Exception e) when (e is DmaBufIoException or IOException or UnauthorizedAccessException)
 {
     Console.Error.WriteLine($"error: {e.Message}");
@@ -61,5 +81,12 @@ catch (Exception e) when (e is DmaBufIoException or IOException or UnauthorizedA
 }
 finally
 {
-    File.Delete(partial);
+    if (partial is not null)
+        File.Delete(partial);
+}
+
+void Stop(PosixSignalContext signal)
+{
+    signal.Cancel = true;
+    stop.Cancel();
 }

@@ -77,7 +77,9 @@ internal sealed class Relay : IDisposable
 
     /// <summary>Moves everything.</summary>
     /// <returns>The hash of what went through the first GPU's memory, made there.</returns>
-    internal byte[] Run()
+    /// <exception cref="DmaBufIoException">A request failed.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled; what is in flight ends when the relay is disposed.</exception>
+    internal byte[] Run(CancellationToken cancellationToken)
     {
         using var whole = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         for (long done = 0; done < _size; done += Message * Pieces)
@@ -85,7 +87,7 @@ internal sealed class Relay : IDisposable
             long[] offsets = [.. Enumerable.Range(0, Pieces).Select(i => done + ((long)i * Message)).Where(o => o < _size)];
 
             // Drive → GPU.
-            Do(offsets, (piece, offset) => _ring.TryReadFixed(_files[FromDrive], FromDrive, piece * Message, Blocks(offset), offset, (ulong)offset), offset => Blocks(offset));
+            Do(offsets, (piece, offset) => _ring.TryReadFixed(_files[FromDrive], FromDrive, piece * Message, Blocks(offset), offset, (ulong)offset), Blocks, cancellationToken);
 
             // What has been reaped is there for the GPU's jobs: they need no other order.
             IComputeJob job = _near.Compute!.Hash(_near.Buffer, 0, Math.Min(_size - done, Message * Pieces));
@@ -96,15 +98,19 @@ internal sealed class Relay : IDisposable
                 (index, offset) => index < offsets.Length
                     ? _ring.TryReadFixed(_files[FromNetwork], FromNetwork, index * Message, Message, 0, (ulong)offset)
                     : _ring.TryWriteFixed(_files[ToNetwork], ToNetwork, (index - offsets.Length) * Message, Blocks(offset), 0, (ulong)offset),
-                Blocks);
+                Blocks,
+                cancellationToken);
 
             // The other GPU → drive.
-            Do(offsets, (piece, offset) => _ring.TryWriteFixed(_files[ToDrive], ToDrive, piece * Message, Blocks(offset), offset, (ulong)offset), Blocks);
-            job.Fence.Wait();
+            Do(offsets, (piece, offset) => _ring.TryWriteFixed(_files[ToDrive], ToDrive, piece * Message, Blocks(offset), offset, (ulong)offset), Blocks, cancellationToken);
+            Errno status = job.Fence.Wait(cancellationToken);
+            cancellationToken.ThrowIfCancellationRequested();
+            if (status != Errno.Ok)
+                throw new DmaBufIoException(status, "sample", "relay", $"the GPU did not hash what lies at {done}", "See what the GPU says");
             whole.AppendData(job.Result.Span);
         }
 
-        Do([0], (_, _) => _ring.TryFlush(_files[ToDrive], 0), static _ => 0);
+        Do([0], (_, _) => _ring.TryFlush(_files[ToDrive], 0), static _ => 0, cancellationToken);
         return whole.GetHashAndReset();
     }
 
@@ -118,7 +124,7 @@ internal sealed class Relay : IDisposable
         return (data + block - 1) / block * block;
     }
 
-    private void Do(long[] offsets, Func<int, long, bool> prepare, Func<long, long> length)
+    private void Do(long[] offsets, Func<int, long, bool> prepare, Func<long, long> length, CancellationToken cancellationToken)
     {
         for (int i = 0; i < offsets.Length; i++)
         {
@@ -129,7 +135,8 @@ internal sealed class Relay : IDisposable
         _ring.Submit();
         for (int left = offsets.Length; left > 0;)
         {
-            int count = _ring.Reap(_completions, 1);
+            cancellationToken.ThrowIfCancellationRequested();
+            int count = _ring.Reap(_completions, 1, cancellationToken);
             foreach (RingCompletion completion in _completions.AsSpan(0, count))
             {
                 if (completion.Status != Errno.Ok || completion.Bytes != length((long)completion.UserData))

@@ -121,5 +121,17 @@ public sealed class PackageTests(Yard yard)
         Assert.Contains($">{Build.Version}</DmaBufIoVersion>", props, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void The_samples_use_packages_of_others_that_this_repository_uses_in_the_same_version()
+    {
+        HashSet<string> house = [.. Versions(Build.RepositoryRoot)];
+
+        // What a machine has restored for the solution is all that the samples need.
+        Assert.All(Versions(Path.Combine(Build.RepositoryRoot, "samples")).Where(static p => !p.StartsWith("DmaBufIo.", StringComparison.Ordinal)), p => Assert.Contains(p, house));
+
+        static IEnumerable<string> Versions(string folder) =>
+            XDocument.Load(Path.Combine(folder, "Directory.Packages.props")).Descendants("PackageVersion").Select(static p => $"{p.Attribute("Include")!.Value} {p.Attribute("Version")!.Value}");
+    }
+
     private PackageFile Open(string id) => new(yard.Package(id));
 }

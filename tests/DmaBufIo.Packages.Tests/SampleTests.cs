@@ -9,8 +9,6 @@ public sealed class SampleTests(Yard yard)
     private static readonly string[] s_samples =
         [.. Directory.GetDirectories(Path.Combine(Build.RepositoryRoot, "samples")).Where(static d => Directory.GetFiles(d, "*.csproj").Length != 0).Select(static d => Path.GetFileName(d)).Order()];
 
-    private static Task? s_built;
-
     [Fact]
     public void Every_sample_is_in_the_solution_of_the_samples() =>
         Assert.All(s_samples, static s => Assert.Contains($"\"{s}/{s}.csproj\"", File.ReadAllText(Path.Combine(Build.RepositoryRoot, "samples", "Samples.slnx")), StringComparison.Ordinal));
@@ -18,9 +16,7 @@ public sealed class SampleTests(Yard yard)
     [Fact]
     public async Task Samples_build_from_the_packages_and_their_tests_are_green()
     {
-        await BuildAsync();
-
-        Result result = await yard.Stranger("samples").DotnetAsync("test", "Samples.slnx", "--no-build");
+        Result result = await TestAsync();
 
         result.Succeeded();
         foreach (string tests in s_samples.Where(static s => s.EndsWith("Tests", StringComparison.Ordinal)))
@@ -33,7 +29,7 @@ public sealed class SampleTests(Yard yard)
     [InlineData((3 << 20) + 1234)]
     public async Task A_file_goes_from_storage_through_a_GPU_and_the_network_to_storage_and_the_CPU_copies_nothing(int size)
     {
-        await BuildAsync();
+        await TestAsync();
         string source = Path.Combine(yard.Root, $"source{size}");
         byte[] bytes = RandomNumberGenerator.GetBytes(size);
         await File.WriteAllBytesAsync(source, bytes, TestContext.Current.CancellationToken);
@@ -48,7 +44,7 @@ public sealed class SampleTests(Yard yard)
     [Fact]
     public async Task A_file_that_is_not_there_is_one_message()
     {
-        await BuildAsync();
+        await TestAsync();
         string target = Path.Combine(yard.Root, "no-target");
 
         Result result = await RelayAsync(Path.Combine(yard.Root, "absent"), target);
@@ -59,10 +55,68 @@ public sealed class SampleTests(Yard yard)
         Assert.False(File.Exists(target));
     }
 
+    [Theory]
+    [InlineData("soft")]
+    [InlineData("hard")]
+    [InlineData("")]
+    public async Task A_destination_that_is_the_source_is_refused_also_through_links(string link)
+    {
+        await TestAsync();
+        (string source, string target, byte[] bytes) = await SourceAndLinkAsync("relay", link);
+
+        Result result = await RelayAsync(source, target);
+
+        Assert.Equal(1, result.ExitCode);
+        Assert.StartsWith($"error: DST {target} is the same file as SRC {source}", result.Output, StringComparison.Ordinal);
+        await AssertUnharmedAsync(source, target, bytes, link);
+    }
+
+    [Fact]
+    public async Task A_destination_that_is_a_link_stays_one()
+    {
+        await TestAsync();
+        (string target, string link, _) = await SourceAndLinkAsync("linked", "soft");
+        (string source, _, byte[] bytes) = await SourceAndLinkAsync("other", "");
+
+        (await RelayAsync(source, link)).Succeeded();
+
+        Assert.Equal(target, new FileInfo(link).LinkTarget);
+        Assert.Equal(bytes, await File.ReadAllBytesAsync(target, TestContext.Current.CancellationToken));
+    }
+
+    [Theory]
+    [InlineData("soft")]
+    [InlineData("hard")]
+    [InlineData("")]
+    public async Task A_host_does_not_copy_a_file_to_a_device_that_stands_on_it_also_through_links(string link)
+    {
+        await TestAsync();
+        (string source, string target, byte[] bytes) = await SourceAndLinkAsync("host", link);
+        Shell stranger = yard.Stranger("samples");
+
+        using Shell.Running host = stranger.Start("dotnet", Output("FileToDisk", "FileToDisk.dll"), $"--DmaBufIo:PluginFolder={await PluginsAsync()}", "--DmaBufIo:HotReload:EnableHotReload=false", $"--Copy:File={source}", $"--Copy:Device=nvme:{target}");
+        await host.WritesAsync($"'{target}' is the file that is copied, and writing to it would destroy it");
+        await AssertUnharmedAsync(source, target, bytes, link);
+
+        (await stranger.RunAsync(["kill", "-TERM", $"{host.Id}"])).Succeeded();
+        Assert.Equal(1, (await host.EndAsync()).ExitCode);
+    }
+
+    [Fact]
+    public async Task A_host_without_a_device_in_its_settings_says_so_and_ends()
+    {
+        await TestAsync();
+
+        Result result = await yard.Stranger("samples").DotnetAsync(Output("FileToDisk", "FileToDisk.dll"), "--Copy:Device=");
+
+        Assert.Equal(1, result.ExitCode);
+        Assert.EndsWith("error: Copy: File, Device and Exporter are needed. Set them in appsettings.json.", result.Output.TrimEnd(), StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_host_takes_a_driver_while_it_runs_and_copies_with_it()
     {
-        await BuildAsync();
+        await TestAsync();
         string plugins = Directory.CreateDirectory(Path.Combine(yard.Root, "plugins")).FullName;
         Shell stranger = yard.Stranger("samples");
         using Shell.Running host = stranger.Start("dotnet", Output("FileToDisk", "FileToDisk.dll"), $"--DmaBufIo:PluginFolder={plugins}");
@@ -79,17 +133,46 @@ public sealed class SampleTests(Yard yard)
 
     private string Output(string sample, string file) => Path.Combine(yard.Root, "samples", sample, "bin", "Debug", "net10.0", file);
 
-    private Task<Result> RelayAsync(string source, string target)
+    // A file, and another name of it; the same name without a kind of link.
+    private async Task<(string Source, string Target, byte[] Bytes)> SourceAndLinkAsync(string name, string link)
     {
-        string plugins = Path.Combine(Build.RepositoryRoot, "artifacts", "plugins", Build.Configuration);
-        return yard.Stranger("samples").RunAsync(["env", $"DMABUFIO_PLUGINS={plugins}", "dotnet", Output("StorageToNetwork", "StorageToNetwork.dll"), source, target]);
+        string source = Path.Combine(yard.Root, $"{name}-source-{link}");
+        string target = link.Length == 0 ? source : Path.Combine(yard.Root, $"{name}-{link}");
+        byte[] bytes = RandomNumberGenerator.GetBytes(10_001);
+        await File.WriteAllBytesAsync(source, bytes, TestContext.Current.CancellationToken);
+        if (link == "soft")
+            File.CreateSymbolicLink(target, source);
+        else if (link == "hard")
+            (await yard.Stranger("samples").RunAsync(["ln", source, target])).Succeeded();
+        return (source, target, bytes);
     }
 
-    private Task BuildAsync() => s_built ??= BuildNowAsync();
+    private static async Task AssertUnharmedAsync(string source, string target, byte[] bytes, string link)
+    {
+        Assert.Equal(bytes, await File.ReadAllBytesAsync(source, TestContext.Current.CancellationToken));
+        Assert.Equal(bytes, await File.ReadAllBytesAsync(target, TestContext.Current.CancellationToken));
+        Assert.Equal(link == "soft" ? source : null, new FileInfo(target).LinkTarget);
+        Assert.Empty(Directory.GetFiles(Path.GetDirectoryName(target)!, "*.partial"));
+    }
 
-    private async Task BuildNowAsync()
+    // Copies of those that the build of this project has built: others may be building more of them into the repository's folder.
+    private Task<string> PluginsAsync() => yard.OnceAsync("plugins", () =>
+    {
+        string plugins = Path.Combine(yard.Root, "house plugins");
+        foreach (string plugin in (string[])["DmaBufIo.Exporters.Gpu", "DmaBufIo.Importers.NvmePci", "DmaBufIo.Importers.Rnic", "DmaBufIo.Pci.Model"])
+            Yard.CopyFolder(Path.Combine(Build.RepositoryRoot, "artifacts", "plugins", Build.Configuration, plugin), Path.Combine(plugins, plugin));
+        return Task.FromResult(plugins);
+    });
+
+    private async Task<Result> RelayAsync(string source, string target) =>
+        await yard.Stranger("samples").RunAsync(["env", $"DMABUFIO_PLUGINS={await PluginsAsync()}", "dotnet", Output("StorageToNetwork", "StorageToNetwork.dll"), source, target]);
+
+    // Built and tested once; what is built is there also when a test of theirs fails.
+    private Task<Result> TestAsync() => yard.OnceAsync("samples", async () =>
     {
         yard.CopySamples("samples", s_samples);
-        (await yard.Stranger("samples").DotnetAsync("build", "Samples.slnx")).Succeeded();
-    }
+        Shell stranger = yard.Stranger("samples");
+        (await stranger.DotnetAsync("build", "Samples.slnx")).Succeeded();
+        return await stranger.DotnetAsync("test", "Samples.slnx", "--no-build");
+    });
 }

@@ -55,10 +55,13 @@ public sealed class TutorialTests(Yard yard)
         Assert.Equal(Enum.GetValues<BlockKind>(), [.. TutorialPage.Blocks().Select(static b => b.Kind).Distinct().Order()]);
 
     [Fact]
-    public void The_driver_of_the_tutorial_is_small()
+    public async Task The_driver_of_the_tutorial_is_small_and_formatted()
     {
-        int lines = Directory.GetFiles(Path.Combine(Build.RepositoryRoot, "samples", "RamDisk"), "*.cs").Sum(static f => File.ReadLines(f).Count());
+        string folder = Path.Combine(Build.RepositoryRoot, "samples", "RamDisk");
+        int lines = Directory.GetFiles(folder).Sum(static f => File.ReadLines(f).Count());
+
         Assert.InRange(lines, 1, 150);
+        (await yard.House.DotnetAsync("format", "whitespace", folder, "--folder", "--verify-no-changes")).Succeeded();
     }
 
     private static void Change(string file, TutorialBlock block)

@@ -7,9 +7,10 @@ public sealed class ValidationTests(Yard yard)
     [Fact]
     public async Task A_public_member_that_an_older_package_has_and_this_one_lacks_is_found()
     {
-        await yard.PackOtherVersionAsync("0.2.0");
+        string others = await yard.PackOthersAsync();
+        string other = Yard.OtherVersions[0];
 
-        Result result = await PackAgainstAsync("0.2.0", yard.Package("DmaBufIo.Core", "0.2.0"));
+        Result result = await PackAgainstAsync(other, Path.Combine(others, $"DmaBufIo.Core.{other}.nupkg"));
 
         result.Failed().Says("CP0002").Says("Member 'string DmaBufIo.Rings.Ring.Later.get' exists on");
     }
@@ -19,5 +20,5 @@ public sealed class ValidationTests(Yard yard)
 
     private async Task<Result> PackAgainstAsync(string version, string package) => await yard.House.DotnetAsync(
         "pack", "Core/DmaBufIo.Core", "--no-build", "-c", Build.Configuration, "-o", Path.Combine(yard.Root, "validated"),
-        $"-p:PackageValidationBaselineVersion={version}", $"-p:PackageValidationBaselinePath={package}");
+        $"-p:NuspecOutputPath={yard.Root}/nuspecs", $"-p:PackageValidationBaselineVersion={version}", $"-p:PackageValidationBaselinePath={package}");
 }

@@ -11,12 +11,7 @@ public sealed class VersionTests(Yard yard)
     [InlineData("0.1.0", "1.0.0", "Refused: RamDisk.dll was built against DmaBufIo.Core 0.1.0.0, which is incompatible with this host's 1.0.0.0. Build the plugin against DmaBufIo.Core 1.x")]
     public async Task A_plugin_loads_in_a_host_that_is_as_new_and_of_its_major_version_and_else_is_refused_with_the_reason(string plugin, string host, string says)
     {
-        foreach (string version in (string[])[plugin, host])
-        {
-            if (version != Build.Version)
-                await yard.PackOtherVersionAsync(version);
-        }
-
+        await yard.PackOthersAsync();
         Shell stranger = yard.StrangerWithFeed("versions");
         if (!Directory.Exists(Path.Combine(stranger.Folder, "RamDisk")))
         {
@@ -35,7 +30,7 @@ public sealed class VersionTests(Yard yard)
     {
         string folder = Path.Combine(yard.Root, "built", version, project);
         if (!Directory.Exists(folder))
-            (await stranger.DotnetAsync("build", project, $"-p:DmaBufIoVersion={version}", "-o", folder)).Succeeded();
+            (await stranger.DotnetAsync("build", project, "-p:RunAnalyzers=false", $"-p:DmaBufIoVersion={version}", "-o", folder)).Succeeded();
         return folder;
     }
 

@@ -10,6 +10,9 @@ namespace DmaBufIo.Packages.Tests;
 /// </summary>
 public sealed class Yard : IAsyncLifetime
 {
+    /// <summary>Versions of releases to come: one that goes with this one's plugins, one that does not.</summary>
+    internal static readonly string[] OtherVersions = ["0.2.0", "1.0.0"];
+
     private readonly Dictionary<string, Task> _made = [];
 
     /// <summary>The yard's folder.</summary>
@@ -18,16 +21,19 @@ public sealed class Yard : IAsyncLifetime
     internal string Feed => Path.Combine(Root, "artifacts", "packages");
 
     /// <summary>Commands on the repository itself, as whoever runs these tests would give them.</summary>
-    internal Shell House { get; } = new(Build.RepositoryRoot, new Dictionary<string, string?> { ["DOTNET_NOLOGO"] = "1" });
+    internal Shell House => new(Build.RepositoryRoot, new Dictionary<string, string?>(Servers) { ["DOTNET_NOLOGO"] = "1" });
+
+    // Build servers of the yard's own, which go with it: others on this machine neither lend theirs nor are given one that works in a folder that is gone.
+    private Dictionary<string, string?> Servers => new() { ["MSBUILDNODEHANDSHAKESALT"] = Path.GetFileName(Root) };
 
     /// <summary>A package of the feed.</summary>
-    internal string Package(string id, string? version = null) => Path.Combine(Feed, $"{id}.{version ?? Build.Version}.nupkg");
+    internal string Package(string id) => Path.Combine(Feed, $"{id}.{Build.Version}.nupkg");
 
     /// <summary>A stranger in a folder of the yard, with a home of their own, so that templates and settings are theirs.</summary>
     internal Shell Stranger(string folder, string home = "home")
     {
         Directory.CreateDirectory(Path.Combine(Root, folder));
-        return new(Path.Combine(Root, folder), new Dictionary<string, string?>
+        return new(Path.Combine(Root, folder), new Dictionary<string, string?>(Servers)
         {
             ["NUGET_PACKAGES"] = Path.Combine(Root, "cache"),
             ["DOTNET_CLI_HOME"] = Directory.CreateDirectory(Path.Combine(Root, home)).FullName,
@@ -67,12 +73,13 @@ public sealed class Yard : IAsyncLifetime
     }
 
     /// <summary>
-    /// Makes packages of another version, which is built for that, with one public member more than this one has: <c>Ring.Later</c>.
+    /// Makes packages of versions to come, each built for that, with one public member more than this one has: <c>Ring.Later</c>.
     /// </summary>
-    internal Task PackOtherVersionAsync(string version) => OnceAsync(version, async () =>
+    /// <returns>The feed with them.</returns>
+    internal Task<string> PackOthersAsync() => OnceAsync("others", async () =>
     {
-        string extra = Directory.CreateDirectory(Path.Combine(Root, "extra")).FullName;
-        await File.WriteAllTextAsync(Path.Combine(extra, "Ring.Later.cs"), """
+        string folder = Directory.CreateDirectory(Path.Combine(Root, "extra")).FullName;
+        await File.WriteAllTextAsync(Path.Combine(folder, "Ring.Later.cs"), """
             namespace DmaBufIo.Rings;
 
             public sealed partial class Ring
@@ -81,21 +88,39 @@ public sealed class Yard : IAsyncLifetime
                 public string Later => Name;
             }
             """);
-        await File.WriteAllTextAsync(Path.Combine(extra, "extra.targets"), """
+        await File.WriteAllTextAsync(Path.Combine(folder, "extra.targets"), """
             <Project>
               <ItemGroup Condition="'$(MSBuildProjectName)' == 'DmaBufIo.Core'">
                 <Compile Include="$(MSBuildThisFileDirectory)Ring.Later.cs" />
               </ItemGroup>
             </Project>
             """);
-        (await House.DotnetAsync(
-            "pack", "Core/Packages.proj", "-c", Build.Configuration, "-o", Feed, "-p:PackOnly=DmaBufIo.Core%3BDmaBufIo.Hosting%3BDmaBufIo.Models", $"-p:Version={version}", $"-p:AssemblyVersion={version}.0",
-            $"-p:ArtifactsPath={Path.Combine(Root, "other")}", "-p:RunAnalyzers=false", $"-p:CustomAfterMicrosoftCommonTargets={Path.Combine(extra, "extra.targets")}")).Succeeded();
+
+        // Nothing is written beside the sources: others may be building there.
+        foreach (string version in OtherVersions)
+        {
+            (await House.DotnetAsync(
+                "pack", "Core/Packages.proj", "-c", Build.Configuration, "-o", Feed, "-p:PackOnly=DmaBufIo.Core%3BDmaBufIo.Hosting%3BDmaBufIo.Models", $"-p:Version={version}", $"-p:AssemblyVersion={version}.0",
+                $"-p:ArtifactsPath={Root}/other", "-p:RunAnalyzers=false", "-p:EnablePackageValidation=false", $"-p:CustomAfterMicrosoftCommonTargets={folder}/extra.targets")).Succeeded();
+        }
+
+        return Feed;
     });
 
     /// <summary>Installs the templates for the strangers whose home is the usual one.</summary>
     internal Task InstallTemplatesAsync() => OnceAsync("templates", async () =>
         (await StrangerWithFeed("templates").DotnetAsync("new", "install", $"DmaBufIo.Templates@{Build.Version}")).Succeeded());
+
+    /// <summary>Makes something the first time that a test asks for it. When that fails, all who ask fail.</summary>
+    internal Task<T> OnceAsync<T>(string what, Func<Task<T>> make)
+    {
+        lock (_made)
+        {
+            if (!_made.TryGetValue(what, out Task? made))
+                _made[what] = made = make();
+            return (Task<T>)made;
+        }
+    }
 
     public async ValueTask InitializeAsync()
     {
@@ -114,19 +139,13 @@ public sealed class Yard : IAsyncLifetime
             """);
 
         // What this test run has built, as it is.
-        (await House.DotnetAsync("pack", "Core/Packages.proj", "--no-build", "-c", Build.Configuration, "-o", Feed)).Succeeded();
+        (await House.DotnetAsync("pack", "Core/Packages.proj", "--no-build", "-c", Build.Configuration, "-o", Feed, $"-p:NuspecOutputPath={Root}/nuspecs")).Succeeded();
     }
 
-    public ValueTask DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
+        await House.DotnetAsync("build-server", "shutdown", "--msbuild");
         Directory.Delete(Root, recursive: true);
-        return ValueTask.CompletedTask;
-    }
-
-    private Task OnceAsync(string what, Func<Task> make)
-    {
-        lock (_made)
-            return _made.TryGetValue(what, out Task? made) ? made : _made[what] = make();
     }
 }
 
