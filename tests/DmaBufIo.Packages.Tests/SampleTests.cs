@@ -4,6 +4,7 @@ namespace DmaBufIo.Packages.Tests;
 
 /// <summary>The samples, built from the packages in a folder of their own, tested, and run as their users would run them.</summary>
 [Collection(YardCollection.Name)]
+[Trait("Duration", "Minutes")]
 public sealed class SampleTests(Yard yard)
 {
     private static readonly string[] s_samples =

@@ -4,6 +4,7 @@ namespace DmaBufIo.Packages.Tests;
 
 /// <summary>The templates, under names of a stranger's choice.</summary>
 [Collection(YardCollection.Name)]
+[Trait("Duration", "Minutes")]
 public sealed class TemplateTests(Yard yard)
 {
     // Names are what can go wrong here. The same code under its own name is run by the samples, and all contracts of the importer once more by the tutorial.

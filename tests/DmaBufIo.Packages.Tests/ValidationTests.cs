@@ -2,6 +2,7 @@ namespace DmaBufIo.Packages.Tests;
 
 /// <summary>Packing compares the public face with that of an older package, when it is given one.</summary>
 [Collection(YardCollection.Name)]
+[Trait("Duration", "Minutes")]
 public sealed class ValidationTests(Yard yard)
 {
     [Fact]

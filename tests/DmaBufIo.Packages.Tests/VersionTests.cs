@@ -2,6 +2,7 @@ namespace DmaBufIo.Packages.Tests;
 
 /// <summary>A plugin built from the packages of one version in a host built from those of another.</summary>
 [Collection(YardCollection.Name)]
+[Trait("Duration", "Minutes")]
 public sealed class VersionTests(Yard yard)
 {
     [Theory]
