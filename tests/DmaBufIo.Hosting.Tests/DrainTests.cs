@@ -11,17 +11,8 @@ using DmaBufIo.Tests.SyncTests;
 namespace DmaBufIo.Tests;
 
 /// <summary>A plugin is drained: what is alive of it is ended, or it stays as it was.</summary>
-public sealed class DrainTests : IDisposable
+public sealed class DrainTests : PluginTests
 {
-    private readonly PluginYard _yard = new();
-    private readonly ModelIommu _iommu = new();
-
-    public void Dispose()
-    {
-        _yard.Dispose();
-        _iommu.Dispose();
-    }
-
     [Fact]
     public void Devices_of_the_plugin_close_newest_first_with_what_other_plugins_have_put_on_them_and_are_named()
     {
@@ -30,7 +21,7 @@ public sealed class DrainTests : IDisposable
         OpenedDevice other = host.Open("fake:x");
         OpenedDevice single = host.Open("held:c");
         var changes = Changes(host);
-        _yard.Journal.Clear();
+        Yard.Journal.Clear();
 
         UnloadedPlugin unloaded = host.Plugins.Unload("held", UnloadPolicy.Drain, TestContext.Current.CancellationToken);
 
@@ -38,13 +29,13 @@ public sealed class DrainTests : IDisposable
         Assert.Empty(unloaded.DroppedBuffers);
         Assert.Equal([other], host.Devices);
         Assert.Equal((0, 0), (pair.BlockDevices.Count, single.BlockDevices.Count));
-        Assert.Equal(["dispose pair(a,b)"], _yard.Journal);
+        Assert.Equal(["dispose pair(a,b)"], Yard.Journal);
         Assert.Equal(["good"], Own(host).Select(static p => p.Name));
         Assert.Equal([PluginChange.Draining, PluginChange.Unloaded], changes.Select(static c => c.Change));
         Assert.Equal(["c", "pair(a,b)"], changes[1].Unloaded!.ClosedDevices);
         Assert.Equal(
             [1004, 2001, 2001, 1002],
-            _yard.Logs.Lines.Where(static l => l.Category == "DmaBufIo.Hosting" && l.Event.Id / 1000 != 3).Select(static l => l.Event.Id).SkipWhile(static id => id != 1004));
+            Yard.Logs.Lines.Where(static l => l.Category == "DmaBufIo.Hosting" && l.Event.Id / 1000 != 3).Select(static l => l.Event.Id).SkipWhile(static id => id != 1004));
         AssertCollected(unloaded);
     }
 
@@ -58,11 +49,11 @@ public sealed class DrainTests : IDisposable
         using (var ring = new Ring(host.RingOptions with { Entries = 8 }))
         {
             ring.RegisterBuffer(0, new BufferRegistration { Buffer = buffer.Buffer, File = file });
-            _yard.Puppets["a"].Hold = true;
+            Yard.Puppets["a"].Hold = true;
             for (ulong i = 0; i < 4; i++)
                 Assert.True(ring.TryReadFixed(file, 0, 0, 4096, 0, i));
             ring.Submit(TestContext.Current.CancellationToken);
-            Assert.Equal(4, _yard.Puppets["a"].Held);
+            Assert.Equal(4, Yard.Puppets["a"].Held);
 
             UnloadedPlugin unloaded = host.Plugins.Unload("held", UnloadPolicy.Drain, TestContext.Current.CancellationToken);
 
@@ -80,7 +71,7 @@ public sealed class DrainTests : IDisposable
         }
 
         file.Put();
-        Assert.Equal((0, 0), (_iommu.Faults, _iommu.StaleAccesses));
+        Assert.Equal((0, 0), (Iommu.Faults, Iommu.StaleAccesses));
     }
 
     [Fact]
@@ -113,7 +104,7 @@ public sealed class DrainTests : IDisposable
         Assert.Equal([PluginState.Loaded, PluginState.Loaded], Own(host).Select(static p => p.State));
         Assert.Equal([PluginChange.Draining, PluginChange.Kept], changes.Select(static c => c.Change));
         Assert.Contains("buffer kept held by token ", changes[1].Reason);
-        Assert.Contains(_yard.Logs.Lines, static l => l.Event.Id == 1005);
+        Assert.Contains(Yard.Logs.Lines, static l => l.Event.Id == 1005);
         host.Open("fake:x").Dispose();
 
         // The second one is over as soon as the registration is.
@@ -123,7 +114,7 @@ public sealed class DrainTests : IDisposable
         ring.RemoveBuffer(0);
         again.Join();
         Assert.Equal(["held"], Own(host).Select(static p => p.Name));
-        Assert.Contains("free kept", _yard.Journal);
+        Assert.Contains("free kept", Yard.Journal);
     }
 
     [Fact]
@@ -160,7 +151,7 @@ public sealed class DrainTests : IDisposable
         Assert.Equal(["first", "last"], host.Devices.Select(static d => d.Name));
         Assert.All(host.Plugins.All, static p => Assert.Equal(PluginState.Loaded, p.State));
 
-        _yard.Close.Set();
+        Yard.Close.Set();
         UnloadedPlugin unloaded = host.Plugins.Unload("held", UnloadPolicy.Drain, TestContext.Current.CancellationToken);
         Assert.Contains("first", unloaded.ClosedDevices);
         Assert.Empty(host.Devices);
@@ -182,7 +173,7 @@ public sealed class DrainTests : IDisposable
         host.Open("fake:a,fail=remove");
         UnloadedPlugin unloaded = host.Plugins.Unload("good", UnloadPolicy.Drain, TestContext.Current.CancellationToken);
         Assert.Equal(["nvme0"], unloaded.ClosedDevices);
-        Assert.Contains(_yard.Logs.Lines, static l => l.Event.Id == 2003 && l.Text.Contains("nvme0 cannot be removed", StringComparison.Ordinal));
+        Assert.Contains(Yard.Logs.Lines, static l => l.Event.Id == 2003 && l.Text.Contains("nvme0 cannot be removed", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -220,7 +211,7 @@ public sealed class DrainTests : IDisposable
         };
         host.Plugins.Unload("held");
         Assert.Single(errors);
-        Assert.Contains(_yard.Logs.Lines, static l => l.Event.Id == 1009 && l.Text.Contains("told of held", StringComparison.Ordinal));
+        Assert.Contains(Yard.Logs.Lines, static l => l.Event.Id == 1009 && l.Text.Contains("told of held", StringComparison.Ordinal));
         Assert.Equal("good", Assert.Single(Own(host)).Name);
     }
 
@@ -229,8 +220,8 @@ public sealed class DrainTests : IDisposable
     {
         using DmaBufIoHost host = Start();
         using OpenedDevice device = host.Open("fake:a");
-        byte[] whole = File.ReadAllBytes(_yard.GoodAssembly);
-        File.WriteAllBytes(_yard.GoodAssembly, whole[..^1024]);
+        byte[] whole = File.ReadAllBytes(Yard.GoodAssembly);
+        File.WriteAllBytes(Yard.GoodAssembly, whole[..^1024]);
         var changes = Changes(host);
 
         var error = Assert.Throws<DmaBufIoException>(() => host.Plugins.Reload("good", UnloadPolicy.Drain, TestContext.Current.CancellationToken));
@@ -239,7 +230,7 @@ public sealed class DrainTests : IDisposable
         Assert.Equal(PluginChange.Kept, Assert.Single(changes).Change);
         Assert.Single(device.BlockDevices);
         host.Open("fake:b").Dispose();
-        File.WriteAllBytes(_yard.GoodAssembly, whole);
+        File.WriteAllBytes(Yard.GoodAssembly, whole);
         Assert.Equal(["nvme0"], host.Plugins.Reload("good", UnloadPolicy.Drain, TestContext.Current.CancellationToken).Unloaded.ClosedDevices);
     }
 
@@ -253,8 +244,6 @@ public sealed class DrainTests : IDisposable
         };
         return changes;
     }
-
-    private static IEnumerable<PluginStatus> Own(DmaBufIoHost host) => host.Plugins.All.Where(static p => !p.IsBuiltIn);
 
     private static RingCompletion ReadOnce(Ring ring, BlockDeviceFile file)
     {
@@ -272,23 +261,10 @@ public sealed class DrainTests : IDisposable
         Assert.All(problem, part => Assert.Contains(part, error.Problem, StringComparison.Ordinal));
     }
 
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private void AssertCollected(UnloadedPlugin unloaded)
-    {
-        // What the test itself holds of the devices is of the framework's types.
-        for (int i = 0; i < 20 && !unloaded.IsCollected; i++)
-        {
-            GC.Collect();
-            GC.WaitForPendingFinalizers();
-        }
-
-        Assert.True(unloaded.IsCollected, "something still refers to an object or a type of the plugin");
-    }
-
     private DmaBufIoHost Start()
     {
-        _yard.Add(PluginYard.Good);
-        _yard.Add(PluginYard.Held);
-        return _yard.Start(o => o.UseFabric(_iommu).AddBuiltIn<ModelsPlugin>());
+        Yard.Add(PluginYard.Good);
+        Yard.Add(PluginYard.Held);
+        return StartWithModels();
     }
 }

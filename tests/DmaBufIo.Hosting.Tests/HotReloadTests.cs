@@ -10,18 +10,10 @@ using DmaBufIo.Tests.SyncTests;
 namespace DmaBufIo.Tests;
 
 /// <summary>The plugins follow their folder while the host runs.</summary>
-public sealed class HotReloadTests : IDisposable
+public sealed class HotReloadTests : PluginTests
 {
-    private readonly PluginYard _yard = new();
-    private readonly ModelIommu _iommu = new();
     private readonly ManualTime _time = new();
     private readonly List<PluginChangedEventArgs> _changes = [];
-
-    public void Dispose()
-    {
-        _yard.Dispose();
-        _iommu.Dispose();
-    }
 
     [Fact]
     public void A_plugin_that_comes_is_loaded_one_that_changes_is_reloaded_and_one_that_goes_is_unloaded()
@@ -29,7 +21,7 @@ public sealed class HotReloadTests : IDisposable
         using DmaBufIoHost host = Start();
         Assert.Empty(Own(host));
 
-        string folder = _yard.Add(PluginYard.Good);
+        string folder = Yard.Add(PluginYard.Good);
         Follow();
         Assert.Equal((PluginChange.Loaded, new Version(0, 1, 0, 0)), Last());
         host.Open("fake:a").Dispose();
@@ -50,10 +42,10 @@ public sealed class HotReloadTests : IDisposable
     [Fact]
     public void A_look_at_folders_that_have_not_changed_does_nothing()
     {
-        _yard.Add(PluginYard.Good);
+        Yard.Add(PluginYard.Good);
         using DmaBufIoHost host = Start();
-        File.SetLastAccessTimeUtc(_yard.GoodAssembly, DateTime.UnixEpoch);
-        Directory.CreateDirectory(Path.Combine(_yard.Folder, ".unpacked"));
+        File.SetLastAccessTimeUtc(Yard.GoodAssembly, DateTime.UnixEpoch);
+        Directory.CreateDirectory(Path.Combine(Yard.Folder, ".unpacked"));
         Follow();
         Assert.Empty(_changes);
         Assert.Equal("good", Assert.Single(Own(host)).Name);
@@ -62,10 +54,10 @@ public sealed class HotReloadTests : IDisposable
     [Fact]
     public void A_plugin_that_was_unloaded_by_hand_stays_unloaded_until_its_folder_changes()
     {
-        _yard.Add(PluginYard.Good);
+        Yard.Add(PluginYard.Good);
         using DmaBufIoHost host = Start();
         host.Plugins.Unload("good");
-        Directory.CreateDirectory(Path.Combine(_yard.Folder, ".unpacked"));
+        Directory.CreateDirectory(Path.Combine(Yard.Folder, ".unpacked"));
         Follow();
         Assert.Empty(Own(host));
         SetVersion(2);
@@ -76,7 +68,7 @@ public sealed class HotReloadTests : IDisposable
     [Fact]
     public void Refuse_keeps_a_plugin_with_open_devices_and_follows_when_they_are_closed()
     {
-        _yard.Add(PluginYard.Good);
+        Yard.Add(PluginYard.Good);
         using DmaBufIoHost host = Start();
         OpenedDevice device = host.Open("fake:a");
         SetVersion(7);
@@ -96,7 +88,7 @@ public sealed class HotReloadTests : IDisposable
     [Fact]
     public void Drain_closes_them_and_tells_their_names()
     {
-        _yard.Add(PluginYard.Good);
+        Yard.Add(PluginYard.Good);
         using DmaBufIoHost host = Start(UnloadPolicy.Drain);
         OpenedDevice device = host.Open("pair(fake:a,fake:b)");
         ExportedBuffer buffer = host.CreateBuffer("plain", "b0", 4096);
@@ -114,7 +106,7 @@ public sealed class HotReloadTests : IDisposable
     [InlineData(UnloadPolicy.Drain)]
     public void T11_a_reload_with_open_tokens_and_requests_in_flight_refuses_or_drains_as_the_policy_says(UnloadPolicy policy)
     {
-        _yard.Add(PluginYard.Held);
+        Yard.Add(PluginYard.Held);
         using DmaBufIoHost host = Start(policy);
         OpenedDevice device = host.Open("held:a");
         using ExportedBuffer buffer = host.CreateBuffer("moving", "b0", 1 << 20);
@@ -122,7 +114,7 @@ public sealed class HotReloadTests : IDisposable
         using (var ring = new Ring(host.RingOptions with { Entries = 8 }))
         {
             ring.RegisterBuffer(0, new BufferRegistration { Buffer = buffer.Buffer, File = file });
-            _yard.Puppets["a"].Hold = true;
+            Yard.Puppets["a"].Hold = true;
             for (ulong i = 0; i < 4; i++)
                 Assert.True(ring.TryReadFixed(file, 0, 0, 4096, 0, i));
             ring.Submit(TestContext.Current.CancellationToken);
@@ -132,9 +124,9 @@ public sealed class HotReloadTests : IDisposable
             bool drains = policy == UnloadPolicy.Drain;
             Assert.Equal((drains ? PluginChange.Reloaded : PluginChange.Kept, new Version(drains ? 7 : 0, drains ? 0 : 1, 0, 0)), Last());
             Assert.Equal(drains ? 0 : 1, device.BlockDevices.Count);
-            Assert.Equal(drains ? 0 : 4, _yard.Puppets["a"].Held);
-            _yard.Puppets["a"].Hold = false;
-            _yard.Puppets["a"].Finish();
+            Assert.Equal(drains ? 0 : 4, Yard.Puppets["a"].Held);
+            Yard.Puppets["a"].Hold = false;
+            Yard.Puppets["a"].Finish();
             var completions = new RingCompletion[8];
             Assert.Equal(4, ring.Reap(completions, 4, TestContext.Current.CancellationToken));
             Assert.All(completions.Take(4), c => Assert.Equal(drains ? Errno.ECANCELED : Errno.Ok, c.Status));
@@ -152,7 +144,7 @@ public sealed class HotReloadTests : IDisposable
     [Fact]
     public void A_drain_that_does_not_end_in_its_time_keeps_the_plugin_and_is_tried_again()
     {
-        _yard.Add(PluginYard.Good);
+        Yard.Add(PluginYard.Good);
         using DmaBufIoHost host = Start(UnloadPolicy.Drain);
         DmaBufs.DmaBuf mine = host.CreateBuffer("plain", "mine", 4096).Buffer;
         mine.Get();
@@ -177,7 +169,7 @@ public sealed class HotReloadTests : IDisposable
     public void A_plugin_that_is_half_copied_is_not_loaded_until_the_rest_has_come(string cut)
     {
         using DmaBufIoHost host = Start();
-        string folder = Directory.CreateDirectory(Path.Combine(_yard.Folder, PluginYard.Good)).FullName;
+        string folder = Directory.CreateDirectory(Path.Combine(Yard.Folder, PluginYard.Good)).FullName;
         foreach (string file in Directory.GetFiles(PluginYard.FixtureFolder(PluginYard.Good)))
         {
             byte[] bytes = File.ReadAllBytes(file);
@@ -194,7 +186,7 @@ public sealed class HotReloadTests : IDisposable
         Follow();
         Assert.Empty(_changes);
         Assert.Empty(Own(host));
-        Assert.Contains(_yard.Logs.Lines, l => l.Event.Id == 1006 && l.Text.Contains(folder, StringComparison.Ordinal));
+        Assert.Contains(Yard.Logs.Lines, l => l.Event.Id == 1006 && l.Text.Contains(folder, StringComparison.Ordinal));
 
         foreach (string file in Directory.GetFiles(PluginYard.FixtureFolder(PluginYard.Good)))
             File.Copy(file, Path.Combine(folder, Path.GetFileName(file)), overwrite: true);
@@ -205,15 +197,15 @@ public sealed class HotReloadTests : IDisposable
     [Fact]
     public void A_new_version_that_is_cut_off_or_too_new_leaves_the_old_one_at_work()
     {
-        _yard.Add(PluginYard.Good);
-        byte[] whole = File.ReadAllBytes(_yard.GoodAssembly);
+        Yard.Add(PluginYard.Good);
+        byte[] whole = File.ReadAllBytes(Yard.GoodAssembly);
         using DmaBufIoHost host = Start(UnloadPolicy.Drain);
         using OpenedDevice device = host.Open("fake:a");
 
-        File.WriteAllBytes(_yard.GoodAssembly, whole[..^1024]);
+        File.WriteAllBytes(Yard.GoodAssembly, whole[..^1024]);
         Follow();
         Assert.Empty(_changes); // a copy that is under way
-        PluginYard.Rewrite(Path.Combine(PluginYard.FixtureFolder(PluginYard.Good), PluginYard.Good + ".dll"), _yard.GoodAssembly, static a =>
+        PluginYard.Rewrite(Path.Combine(PluginYard.FixtureFolder(PluginYard.Good), PluginYard.Good + ".dll"), Yard.GoodAssembly, static a =>
             a.MainModule.AssemblyReferences.Single(static r => r.Name == "DmaBufIo.Core").Version = new Version(0, 9, 0, 0));
         Follow();
         Assert.Equal((PluginChange.Kept, new Version(0, 1, 0, 0)), Last());
@@ -221,7 +213,7 @@ public sealed class HotReloadTests : IDisposable
         Assert.Single(device.BlockDevices);
         host.Open("fake:b").Dispose();
 
-        File.WriteAllBytes(_yard.GoodAssembly, whole);
+        File.WriteAllBytes(Yard.GoodAssembly, whole);
         Follow();
         Assert.Equal((PluginChange.Reloaded, new Version(0, 1, 0, 0)), Last());
         Assert.Empty(device.BlockDevices);
@@ -230,11 +222,11 @@ public sealed class HotReloadTests : IDisposable
     [Fact]
     public void A_new_version_whose_own_code_goes_wrong_is_refused_and_leaves_no_old_one()
     {
-        _yard.Add(PluginYard.Good);
+        Yard.Add(PluginYard.Good);
         using DmaBufIoHost host = Start();
-        string folder = Path.Combine(_yard.Folder, PluginYard.Good);
+        string folder = Path.Combine(Yard.Folder, PluginYard.Good);
         string faulty = Path.Combine(PluginYard.FixtureFolder(PluginYard.Faulty), PluginYard.Faulty + ".dll");
-        PluginYard.Rewrite(faulty, _yard.GoodAssembly, static a => a.Name.Name = "RegisterThrows");
+        PluginYard.Rewrite(faulty, Yard.GoodAssembly, static a => a.Name.Name = "RegisterThrows");
         Follow();
         Assert.Equal([PluginChange.Unloaded, PluginChange.Refused], _changes.Select(static c => c.Change));
         Assert.Contains("the registration is broken", _changes[^1].Reason);
@@ -250,26 +242,26 @@ public sealed class HotReloadTests : IDisposable
     [Fact]
     public void A_folder_that_was_renamed_is_the_same_plugin_in_another_place()
     {
-        _yard.Add(PluginYard.Good, "b-good");
+        Yard.Add(PluginYard.Good, "b-good");
         using DmaBufIoHost host = Start();
-        Directory.Move(Path.Combine(_yard.Folder, "b-good"), Path.Combine(_yard.Folder, "a-good"));
+        Directory.Move(Path.Combine(Yard.Folder, "b-good"), Path.Combine(Yard.Folder, "a-good"));
         Follow();
         Assert.Equal([PluginChange.Unloaded, PluginChange.Loaded], _changes.Select(static c => c.Change));
-        Assert.Equal(Path.Combine(_yard.Folder, "a-good"), Assert.Single(Own(host)).Folder);
+        Assert.Equal(Path.Combine(Yard.Folder, "a-good"), Assert.Single(Own(host)).Folder);
     }
 
     [Fact]
     public void A_new_version_is_unpacked_beside_and_renamed_into_place()
     {
-        string folder = _yard.Add(PluginYard.Good);
+        string folder = Yard.Add(PluginYard.Good);
         using DmaBufIoHost host = Start();
-        _yard.Add(PluginYard.Good, ".next");
-        string next = Path.Combine(_yard.Folder, ".next", PluginYard.Good + ".dll");
+        Yard.Add(PluginYard.Good, ".next");
+        string next = Path.Combine(Yard.Folder, ".next", PluginYard.Good + ".dll");
         PluginYard.Rewrite(next, next, static a => a.Name.Version = new Version(3, 0, 0, 0));
         Follow();
         Assert.Empty(_changes);
-        Directory.Move(folder, Path.Combine(_yard.Folder, ".old"));
-        Directory.Move(Path.Combine(_yard.Folder, ".next"), folder);
+        Directory.Move(folder, Path.Combine(Yard.Folder, ".old"));
+        Directory.Move(Path.Combine(Yard.Folder, ".next"), folder);
         Follow();
         Assert.Equal((PluginChange.Reloaded, new Version(3, 0, 0, 0)), Last());
     }
@@ -277,8 +269,8 @@ public sealed class HotReloadTests : IDisposable
     [Fact]
     public void Ten_reloads_leave_nothing_behind_while_another_device_works_and_its_requests_all_end_well()
     {
-        _yard.Add(PluginYard.Good);
-        _yard.Add(PluginYard.Held);
+        Yard.Add(PluginYard.Good);
+        Yard.Add(PluginYard.Held);
         using DmaBufIoHost host = Start(UnloadPolicy.Drain);
         using OpenedDevice device = host.Open("held:work");
         using ExportedBuffer buffer = host.CreateBuffer("moving", "b0", 1 << 20);
@@ -320,14 +312,14 @@ public sealed class HotReloadTests : IDisposable
 
         Volatile.Write(ref stop, true);
         worker.Join();
-        Assert.Equal((0, 0), (_iommu.Faults, _iommu.StaleAccesses));
+        Assert.Equal((0, 0), (Iommu.Faults, Iommu.StaleAccesses));
     }
 
     [Fact]
     public void Nothing_is_followed_after_the_host_has_ended_or_when_it_is_not_wanted()
     {
-        _yard.Add(PluginYard.Good);
-        using (DmaBufIoHost host = _yard.Start(o => o.TimeProvider = _time))
+        Yard.Add(PluginYard.Good);
+        using (DmaBufIoHost host = Yard.Start(o => o.TimeProvider = _time))
         {
             SetVersion(7);
             Assert.Equal(0, _time.Armed);
@@ -340,24 +332,11 @@ public sealed class HotReloadTests : IDisposable
         Assert.Equal(0, _time.Armed);
     }
 
-    private static IEnumerable<PluginStatus> Own(DmaBufIoHost host) => host.Plugins.All.Where(static p => !p.IsBuiltIn);
-
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void OpenAndForget(DmaBufIoHost host)
     {
         host.Open("pair(fake:a,fake:b)");
         host.CreateBuffer("plain", "b1", 4096);
-    }
-
-    private static void AssertCollected(UnloadedPlugin unloaded)
-    {
-        for (int i = 0; i < 20 && !unloaded.IsCollected; i++)
-        {
-            GC.Collect();
-            GC.WaitForPendingFinalizers();
-        }
-
-        Assert.True(unloaded.IsCollected, "something still refers to an object or a type of the plugin");
     }
 
     private (PluginChange Change, Version? Version) Last() => (_changes[^1].Change, _changes[^1].Plugin.Version);
@@ -373,14 +352,13 @@ public sealed class HotReloadTests : IDisposable
     private void SetVersion(int version, string plugin = PluginYard.Good)
     {
         string source = Path.Combine(PluginYard.FixtureFolder(plugin), plugin + ".dll");
-        PluginYard.Rewrite(source, Path.Combine(_yard.Folder, plugin, plugin + ".dll"), a => a.Name.Version = new Version(version, 0, 0, 0));
+        PluginYard.Rewrite(source, Path.Combine(Yard.Folder, plugin, plugin + ".dll"), a => a.Name.Version = new Version(version, 0, 0, 0));
     }
 
     private DmaBufIoHost Start(UnloadPolicy policy = UnloadPolicy.Refuse)
     {
-        DmaBufIoHost host = _yard.Start(o =>
+        DmaBufIoHost host = StartWithModels(o =>
         {
-            o.UseFabric(_iommu).AddBuiltIn<ModelsPlugin>();
             o.TimeProvider = _time;
             o.HotReload.EnableHotReload = true;
             o.HotReload.UnloadPolicy = policy;

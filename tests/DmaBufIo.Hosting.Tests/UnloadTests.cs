@@ -8,17 +8,13 @@ using DmaBufIo.Hosting.Loading;
 
 namespace DmaBufIo.Tests;
 
-public sealed class UnloadTests : IDisposable
+public sealed class UnloadTests : PluginTests
 {
-    private readonly PluginYard _yard = new();
-
-    public void Dispose() => _yard.Dispose();
-
     [Fact]
     public void An_unloaded_plugin_is_collected_although_its_closed_devices_and_buffers_are_kept()
     {
-        _yard.Add(PluginYard.Good);
-        using DmaBufIoHost host = _yard.Start();
+        Yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Yard.Start();
         (OpenedDevice device, ExportedBuffer buffer) = UseAndClose(host);
 
         UnloadedPlugin unloaded = host.Plugins.Unload("good");
@@ -27,17 +23,17 @@ public sealed class UnloadTests : IDisposable
         AssertCollected(unloaded);
         Assert.Empty(host.Plugins.All);
         Assert.Empty(host.Plugins.DeviceWords);
-        Assert.Equal("scope disposed", _yard.Journal.Last());
+        Assert.Equal("scope disposed", Yard.Journal.Last());
         Assert.Empty(device.BlockDevices);
         Assert.Throws<ObjectDisposedException>(() => buffer.Buffer);
-        Assert.Contains(_yard.Logs.Lines, static l => l.Event.Id == 1002);
+        Assert.Contains(Yard.Logs.Lines, static l => l.Event.Id == 1002);
     }
 
     [Fact]
     public void What_an_application_keeps_of_a_plugin_keeps_its_memory()
     {
-        _yard.Add(PluginYard.Good);
-        using DmaBufIoHost host = _yard.Start();
+        Yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Yard.Start();
         object kept = OpenAndKeep(host);
 
         UnloadedPlugin unloaded = host.Plugins.Unload("good");
@@ -55,10 +51,10 @@ public sealed class UnloadTests : IDisposable
     [InlineData("WordIsTwice")]
     public void A_refused_plugin_leaves_nothing_loaded(string fault)
     {
-        string folder = _yard.AddRenamed(PluginYard.Faulty, fault);
+        string folder = Yard.AddRenamed(PluginYard.Faulty, fault);
         var context = new WeakReference(null);
         int disposed = 0;
-        using DmaBufIoHost host = _yard.Start(o =>
+        using DmaBufIoHost host = Yard.Start(o =>
         {
             o.LoadPluginFolder = false;
             o.AssemblyLoader = config => new Watched(PluginLoader.Create(config), context, () => disposed++);
@@ -76,11 +72,11 @@ public sealed class UnloadTests : IDisposable
     [Fact]
     public void A_file_replaced_by_rename_is_loaded_again_in_its_new_version()
     {
-        _yard.Add(PluginYard.Good);
-        using DmaBufIoHost host = _yard.Start();
+        Yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Yard.Start();
         UseAndClose(host);
 
-        PluginYard.Rewrite(_yard.GoodAssembly, _yard.GoodAssembly, static a => a.Name.Version = new Version(7, 8, 9, 10));
+        PluginYard.Rewrite(Yard.GoodAssembly, Yard.GoodAssembly, static a => a.Name.Version = new Version(7, 8, 9, 10));
         Assert.Equal(new Version(0, 1, 0, 0), Assert.Single(host.Plugins.All).Version);
         PluginStatus status = host.Plugins.Reload("good");
 
@@ -93,8 +89,8 @@ public sealed class UnloadTests : IDisposable
     [Fact]
     public void A_plugin_is_unloaded_and_loaded_many_times_without_growing()
     {
-        string folder = _yard.Add(PluginYard.Good);
-        using DmaBufIoHost host = _yard.Start();
+        string folder = Yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Yard.Start();
         for (int i = 0; i < 10; i++)
         {
             UseAndClose(host);
@@ -107,8 +103,8 @@ public sealed class UnloadTests : IDisposable
     [Fact]
     public void Unloading_is_refused_while_devices_or_buffers_are_alive_and_counts_them()
     {
-        _yard.Add(PluginYard.Good);
-        using DmaBufIoHost host = _yard.Start();
+        Yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Yard.Start();
         OpenedDevice pair = host.Open("pair(fake:a,fake:b)");
         OpenedDevice single = host.Open("fake:c");
         ExportedBuffer buffer = host.CreateBuffer("plain", "b0", 4096);
@@ -126,8 +122,8 @@ public sealed class UnloadTests : IDisposable
     [Fact]
     public void A_buffer_counts_until_its_last_reference_is_dropped()
     {
-        _yard.Add(PluginYard.Good);
-        using DmaBufIoHost host = _yard.Start();
+        Yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Yard.Start();
         DmaBuf kept;
         using (ExportedBuffer buffer = host.CreateBuffer("plain", "b0", 4096))
         {
@@ -136,18 +132,18 @@ public sealed class UnloadTests : IDisposable
         }
 
         AssertBusy(host, "0 devices and 1 buffer made by it are alive");
-        Assert.DoesNotContain("free b0", _yard.Journal);
+        Assert.DoesNotContain("free b0", Yard.Journal);
         kept.Put();
 
         host.Plugins.Unload("good");
-        Assert.Contains("free b0", _yard.Journal);
+        Assert.Contains("free b0", Yard.Journal);
     }
 
     [Fact]
     public void A_device_that_could_not_be_opened_does_not_count()
     {
-        _yard.Add(PluginYard.Good);
-        using DmaBufIoHost host = _yard.Start();
+        Yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Yard.Start();
         foreach (string broken in new[] { "fake:a,fail=create", "fake:a,fail=probe", "fake:a,vendor=1", "pair:x,fail(fake:a,fake:b)" })
             Assert.ThrowsAny<Exception>(() => host.Open(broken));
 
@@ -157,8 +153,8 @@ public sealed class UnloadTests : IDisposable
     [Fact]
     public void Only_a_plugin_that_is_loaded_can_be_unloaded()
     {
-        _yard.Add(PluginYard.Good);
-        using DmaBufIoHost host = _yard.Start();
+        Yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = Yard.Start();
 
         var error = Assert.Throws<DmaBufIoException>(() => host.Plugins.Unload("godo"));
 
@@ -169,8 +165,8 @@ public sealed class UnloadTests : IDisposable
     [Fact]
     public void A_plugin_whose_disposal_throws_is_gone_all_the_same()
     {
-        _yard.AddRenamed(PluginYard.Faulty, "DisposeThrows");
-        using DmaBufIoHost host = _yard.Start();
+        Yard.AddRenamed(PluginYard.Faulty, "DisposeThrows");
+        using DmaBufIoHost host = Yard.Start();
         Assert.Equal(["disposable"], host.Plugins.DeviceWords);
 
         var error = Assert.Throws<InvalidOperationException>(() => host.Plugins.Unload("DisposeThrows"));
@@ -209,15 +205,6 @@ public sealed class UnloadTests : IDisposable
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void LoadRefused(DmaBufIoHost host, string folder) => Assert.Equal(PluginState.Refused, host.Plugins.Load(folder).State);
-
-    private static void AssertCollected(UnloadedPlugin unloaded)
-    {
-        for (int i = 0; i < 20 && !unloaded.IsCollected; i++)
-            Collect();
-        Assert.True(
-            unloaded.IsCollected,
-            "The load context of the plugin was not collected: something still refers to an object or a type of it.");
-    }
 
     private static void Collect()
     {
