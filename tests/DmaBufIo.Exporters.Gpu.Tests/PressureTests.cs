@@ -2,6 +2,7 @@ using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Exporters.Gpu.Memory;
 using DmaBufIo.Plugins;
+using DmaBufIo.Sync;
 
 namespace DmaBufIo.Exporters.Gpu.Tests;
 
@@ -122,6 +123,40 @@ public sealed class PressureTests
             user.Join();
         Assert.Null(failure);
         Assert.True(buffers[0].Gpu.Memory.Evictions > 100, $"{buffers[0].Gpu.Memory.Evictions} evictions: too little happened");
+    }
+
+    [Fact]
+    public void F5_a_job_that_is_wounded_while_it_waits_for_a_buffer_that_it_would_evict_gives_its_locks_back_and_starts_again()
+    {
+        using var rig = new GpuRig();
+        GpuBuffer wanted = rig.Buffer("wanted", 1 << 20, "vram=1M");
+        GpuBuffer resident = rig.Buffer("resident", 1 << 20);
+        Assert.Equal((false, true), (wanted.Place.IsVram, resident.Place.IsVram));
+        rig.Factory.Hash(resident.Buffer, 0, 4096).Fence.Wait(GpuRig.Token); // nothing is on its way any more
+        var older = new AcquireContext();
+        Exception? failure = null;
+        Thread job;
+        using (resident.Buffer.Reservation.Lock(older, GpuRig.Token))
+        {
+            job = new Thread(() =>
+            {
+                try
+                {
+                    rig.Factory.Hash(wanted.Buffer, 0, 4096).Fence.Wait(GpuRig.Token);
+                }
+                catch (DmaBufIoException e)
+                {
+                    failure = e;
+                }
+            });
+            job.Start();
+            GpuRig.Until(static () => Diagnostics.DmaBufIoDiagnostics.Snapshot().Locks.Any(static l => l.Buffer == "resident" && l.Waiters.Count != 0));
+            using ReservationGuard both = wanted.Buffer.Reservation.Lock(older, GpuRig.Token);
+        }
+
+        job.Join();
+        Assert.Null(failure);
+        Assert.True(wanted.Place.IsVram);
     }
 
     [Fact]
