@@ -1,4 +1,6 @@
+using System.Runtime.CompilerServices;
 using DmaBufIo.Block;
+using DmaBufIo.Devices;
 using DmaBufIo.Dma;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Io;
@@ -41,8 +43,12 @@ internal sealed class Thing(RamDisk.Disk disk) : BlockDevice, IDisposable
         public override void Dispose() => queue.Dispose();
     }
 
-    private sealed class ThrowingDriver(DmaBuf buffer, DmaDirection direction, RamDisk.Disk disk) : RangeTokenDriver(buffer, direction, disk.Device)
+    private sealed class ThrowingDriver(DmaBuf buffer, DmaDirection direction, RamDisk.Disk disk) : RangeTokenDriver(buffer, direction, DeviceOf(disk))
     {
+        // The sample needs no such property.
+        [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_device")]
+        private static extern ref DmaDevice DeviceOf(RamDisk.Disk disk);
+
         public override void Release() => throw new InvalidOperationException("the release is broken");
     }
 }
