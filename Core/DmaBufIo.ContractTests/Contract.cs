@@ -31,6 +31,11 @@ public abstract class Contract
             fact(world);
             world.CloseAndCheck();
         }
+        catch (Exception e) when (IsTheDrivers(e) && RuleOfFact() is { } rule)
+        {
+            world.GiveUp();
+            throw world.Broken(rule, $"{e.GetType().Name} came out of the fact: {e.Message}", e);
+        }
         catch
         {
             world.GiveUp();
@@ -39,6 +44,14 @@ public abstract class Contract
 
         world.Dispose();
     }
+
+    // A bare exception tells an author nothing about rules. What a fixture does not offer, skips, and assertions of an author's own stay what they are.
+    private static bool IsTheDrivers(Exception e) =>
+        e is not (BrokenRuleException or NotSupportedException or NotImplementedException or OutOfMemoryException) && e.GetType().Namespace?.StartsWith("Xunit", StringComparison.Ordinal) != true;
+
+    /// <summary>The rule that the name of the running fact begins with; null when it cites none.</summary>
+    private static string? RuleOfFact() =>
+        TestContext.Current.TestMethod?.MethodName.Split('_')[0] is { } rule && RuleBook.All.Contains(rule) ? rule : null;
 
     /// <summary>Runs a fact on a stage, in a world of its own; the stage is closed before the world looks for what is left.</summary>
     /// <typeparam name="TStage">The contract's stage.</typeparam>

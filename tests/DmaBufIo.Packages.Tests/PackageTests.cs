@@ -62,7 +62,12 @@ public sealed class PackageTests(Yard yard)
         };
         string assembly = $"lib/net10.0/{id}";
 
-        Assert.Equal([.. build, "README.md", $"{assembly}.dll", $"{assembly}.pdb", $"{assembly}.xml"], package.Files.Order(StringComparer.OrdinalIgnoreCase).OrderBy(static f => f.StartsWith("build", StringComparison.Ordinal) ? 0 : f == "README.md" ? 1 : 2));
+        // The pages that its messages name.
+        string[] pages = id == "DmaBufIo.ContractTests"
+            ? [.. Directory.GetFiles(Path.Combine(Build.RepositoryRoot, "docs", "contracts"), "*.md").Select(static f => Path.GetFileName(f)).Where(static f => f != "mutants.md").Select(static f => $"docs/contracts/{f}"), "docs/rules.md"]
+            : [];
+        Assert.Equal(pages.Order(), package.Files.Where(static f => f.StartsWith("docs/", StringComparison.Ordinal)).Order());
+        Assert.Equal([.. build, "README.md", $"{assembly}.dll", $"{assembly}.pdb", $"{assembly}.xml"], package.Files.Where(static f => !f.StartsWith("docs/", StringComparison.Ordinal)).Order(StringComparer.OrdinalIgnoreCase).OrderBy(static f => f.StartsWith("build", StringComparison.Ordinal) ? 0 : f == "README.md" ? 1 : 2));
         string documentation = package.Text($"{assembly}.xml");
         Assert.All(package.PublicTypes($"{assembly}.dll"), type => Assert.Contains($"<member name=\"T:{type}\">", documentation, StringComparison.Ordinal));
     }

@@ -9,8 +9,12 @@ public static class PluginFolders
     /// <exception cref="DirectoryNotFoundException">There is no such folder; the message says what to add to the project.</exception>
     public static string Of(string name)
     {
-        string folder = Path.Combine(AppContext.BaseDirectory, "plugins", name);
-        return Directory.Exists(folder) ? folder : throw new DirectoryNotFoundException(
-            $"There is no folder {folder}. Name the plugin in the test project: <PluginUnderTest Include=\"../{name}/{name}.csproj\" />.");
+        string all = Path.Combine(AppContext.BaseDirectory, "plugins");
+        string folder = Path.Combine(all, name);
+        if (Directory.Exists(folder))
+            return folder;
+        string[] there = Directory.Exists(all) ? [.. Directory.GetDirectories(all).Select(static d => Path.GetFileName(d)).Order(StringComparer.Ordinal)] : [];
+        throw new DirectoryNotFoundException(
+            $"There is no folder {folder}; {(there.Length == 0 ? "there are no plugins" : $"there are {string.Join(", ", there)}")}. Name the plugin in the test project: <PluginUnderTest Include=\"../{name}/{name}.csproj\" />.");
     }
 }

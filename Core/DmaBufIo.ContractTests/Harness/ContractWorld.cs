@@ -127,7 +127,7 @@ public sealed class ContractWorld : IDisposable
     internal void Eventually(Func<bool> condition, string rule, string did)
     {
         if (!Hang.Until(condition))
-            throw Broken(rule, $"{did} Waited for {Hang.Limit.TotalSeconds:0} s.{Environment.NewLine}{Hang.State()}");
+            throw Broken(rule, $"{did} {Hang.Waited()}");
     }
 
     /// <summary>The exception that says which rule is broken.</summary>

@@ -37,7 +37,14 @@ internal static class Hang
         return true;
     }
 
-    internal static TimeoutException Of(string what) => new($"'{what}' has not come to its end within {Limit.TotalSeconds:0} s.{Environment.NewLine}{State()}");
+    internal static TimeoutException Of(string what) => new($"'{what}' has not come to its end. {Waited()}");
+
+    /// <summary>How long was waited, and what everything is waiting for: for messages.</summary>
+    internal static string Waited()
+    {
+        string state = State();
+        return $"Waited for {Limit.TotalSeconds:0} s (DMABUFIO_CONTRACT_LIMIT){(state.Length == 0 ? "." : $":{Environment.NewLine}{state}")}";
+    }
 
     /// <summary>Who waits for what, who holds which lock, which request uses which map: for messages.</summary>
     internal static string State()
