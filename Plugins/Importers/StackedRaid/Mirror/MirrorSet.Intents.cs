@@ -68,7 +68,7 @@ internal sealed partial class MirrorSet
     private bool Step()
     {
         using Control control = TakeControl();
-        if (_removed)
+        if (IsClosed)
             return false; // who removes it sees to what is left
         SeeToFailures();
         RecordIntents();

@@ -41,7 +41,7 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
     private MirrorMember[] _members; // replaced as a whole
     private ulong _sequence;
     private bool _hasBegun; // what it knows of the members is true, and they may be told
-    private bool _removed;  // nothing is begun any more. Set with control held
+    private bool _removed;  // nothing is begun any more: by the worker from here on, by queues when they have been visited
     private bool _disposed; // the worker has nothing to do any more. Set with control held
 
     private MirrorSet(string name, MirrorStore store, AssemblyPlan plan)
@@ -141,13 +141,11 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
     /// </summary>
     public void Dispose()
     {
+        // First, so that the worker begins nothing more: copying goes on for as long as there is something to copy.
+        if (Interlocked.Exchange(ref _removed, true))
+            return;
         using (TakeControl())
-        {
-            if (_removed)
-                return;
-            Volatile.Write(ref _removed, true);
             EndRequests();
-        }
 
         // Not with control held (T15). No map is published any more: who does that looks at the removal first, and was before it or sees it.
         foreach (MirrorTokenDriver token in Tokens())
@@ -223,7 +221,7 @@ internal sealed partial class MirrorSet : BlockDevice, IRedundantDevice, IDispos
 
     private void ThrowIfRemoved()
     {
-        if (_removed)
+        if (IsClosed)
             throw new DmaBufIoException(Errno.ENODEV, StackedRaidPlugin.PluginName, Name, "the set was removed", "Open it again", rule: "T11");
     }
 
