@@ -1,17 +1,14 @@
-using System.Runtime.CompilerServices;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Hosting;
-using DmaBufIo.Models;
-using DmaBufIo.Models.Iommu;
 using DmaBufIo.Rings;
 using DmaBufIo.Tests.SyncTests;
 
 namespace DmaBufIo.Tests;
 
 /// <summary>A plugin is drained: what is alive of it is ended, or it stays as it was.</summary>
-public sealed class DrainTests : PluginTests
+public sealed class DrainTests : LivingPluginTests
 {
     [Fact]
     public void Devices_of_the_plugin_close_newest_first_with_what_other_plugins_have_put_on_them_and_are_named()

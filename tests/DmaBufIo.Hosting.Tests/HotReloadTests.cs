@@ -10,7 +10,7 @@ using DmaBufIo.Tests.SyncTests;
 namespace DmaBufIo.Tests;
 
 /// <summary>The plugins follow their folder while the host runs.</summary>
-public sealed class HotReloadTests : PluginTests
+public sealed class HotReloadTests : LivingPluginTests
 {
     private readonly ManualTime _time = new();
     private readonly List<PluginChangedEventArgs> _changes = [];

@@ -8,7 +8,7 @@ using DmaBufIo.Hosting.Loading;
 
 namespace DmaBufIo.Tests;
 
-public sealed class UnloadTests : PluginTests
+public sealed class UnloadTests : LivingPluginTests
 {
     [Fact]
     public void An_unloaded_plugin_is_collected_although_its_closed_devices_and_buffers_are_kept()

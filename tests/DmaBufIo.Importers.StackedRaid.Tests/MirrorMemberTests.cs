@@ -1,11 +1,9 @@
 using DmaBufIo.Block;
-using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Importers.StackedRaid.Metadata;
 using DmaBufIo.Importers.StackedRaid.Mirror;
 using DmaBufIo.Importers.StackedRaid.Tests.Harness;
 using DmaBufIo.Models.Puppets;
-using DmaBufIo.Rings;
 
 namespace DmaBufIo.Importers.StackedRaid.Tests;
 

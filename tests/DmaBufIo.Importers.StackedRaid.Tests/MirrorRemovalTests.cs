@@ -23,6 +23,7 @@ public sealed class MirrorRemovalTests
         using MirrorSet set = rig.Mirror();
         using (var ring = new SetRing(set, 1 << 20, 8))
         {
+            using IDisposable letsGo = rig.LetsGo();
             Assert.Equal(Errno.Ok, ring.Write(0, 4096, 0).Status);
             foreach (PuppetBlockDevice member in rig.Members)
                 member.Hold = true;
@@ -83,6 +84,7 @@ public sealed class MirrorRemovalTests
         using var rig = new PuppetRig(2);
         using MirrorSet set = rig.Mirror();
         using var ring = new SetRing(set, 1 << 20, 8);
+        using IDisposable letsGo = rig.LetsGo();
         Assert.Equal(Errno.Ok, ring.Write(0, 4096, 0).Status);
         foreach (PuppetBlockDevice member in rig.Members)
             member.Hold = true;
@@ -113,6 +115,7 @@ public sealed class MirrorRemovalTests
         // The first piece that is copied stays on its way until the removal waits for its turn, and those that may come before that are in no hurry.
         rig.Members[0].OnSubmit = bio => rig.Members[0].Hold |= bio.Operation == BioOperation.Read && bio.Sector << 9 < PuppetRig.DeviceSize - MetadataLayout.TailSize;
         using MirrorSet set = PuppetRig.Assemble("told", rig.Members);
+        using IDisposable letsGo = rig.LetsGo();
         Errno waited = Errno.Ok;
         Thread waiting = Start(() => waited = set.WaitInSync(Token));
         Until(() => rig.Members[0].Held != 0);

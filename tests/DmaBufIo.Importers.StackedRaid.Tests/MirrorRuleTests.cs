@@ -1,5 +1,4 @@
 using DmaBufIo.Block;
-using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Importers.StackedRaid.Metadata;
 using DmaBufIo.Importers.StackedRaid.Mirror;

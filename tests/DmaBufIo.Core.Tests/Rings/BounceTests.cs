@@ -1,19 +1,8 @@
-// Results are looked at when they are there.
-#pragma warning disable xUnit1031
 using DmaBufIo.Block;
-using DmaBufIo.Diagnostics;
 using DmaBufIo.Dma;
-using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
-using DmaBufIo.Files;
-using DmaBufIo.Io;
-using DmaBufIo.Iov;
-using DmaBufIo.Models.Exporters;
-using DmaBufIo.Models.Puppets;
 using DmaBufIo.Rings;
 using DmaBufIo.Tests.House;
-using DmaBufIo.Tests.SyncTests;
-using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Tests.Rings;
 

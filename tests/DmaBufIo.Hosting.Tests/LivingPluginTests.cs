@@ -5,7 +5,7 @@ using DmaBufIo.Models.Iommu;
 namespace DmaBufIo.Tests;
 
 /// <summary>What tests of living plugins share: a folder of plugins, the models, a modelled IOMMU.</summary>
-public abstract class PluginTests : IDisposable
+public abstract class LivingPluginTests : IDisposable
 {
     private protected PluginYard Yard { get; } = new();
 
