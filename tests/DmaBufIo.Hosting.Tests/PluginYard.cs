@@ -102,9 +102,6 @@ internal sealed class RecordingLoggerFactory : ILoggerFactory
 
     internal IReadOnlyList<(string Category, EventId Event, string Text)> Lines => [.. _lines];
 
-    /// <summary>Called after each line.</summary>
-    internal Action<int>? Logged { get; set; }
-
     public ILogger CreateLogger(string categoryName) => new Recorder(this, categoryName);
 
     public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException("It keeps everything itself.");
@@ -133,7 +130,6 @@ internal sealed class RecordingLoggerFactory : ILoggerFactory
                 category,
                 eventId,
                 $"{formatter(state, exception)}{(exception is null ? "" : $" [{exception.Message}]")}"));
-            factory.Logged?.Invoke(eventId.Id);
         }
     }
 }
