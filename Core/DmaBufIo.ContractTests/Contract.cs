@@ -25,7 +25,7 @@ public abstract class Contract
     /// <param name="isMetered">True: the plugin's code is loaded with counters (<see cref="PluginMeter"/>).</param>
     private protected void InWorld(Action<ContractWorld> fact, ModelIommuOptions? iommu = null, bool isMetered = false)
     {
-        var world = new ContractWorld(Plugin, Repeat(), iommu, isMetered) { Page = Page };
+        var world = new ContractWorld(Plugin, RunningFact.Of(GetType()), iommu, isMetered) { Page = Page };
         try
         {
             fact(world);
@@ -89,10 +89,4 @@ public abstract class Contract
     /// <param name="holds">True when it is there.</param>
     /// <param name="reason">What is not there, as a sentence.</param>
     private protected static void SkipUnless(bool holds, string reason) => Assert.SkipUnless(holds, reason);
-
-    private string Repeat()
-    {
-        string test = TestContext.Current.TestMethod?.MethodName ?? "the fact's name";
-        return $"dotnet test --filter \"FullyQualifiedName~{GetType().Name}.{test}\"";
-    }
 }

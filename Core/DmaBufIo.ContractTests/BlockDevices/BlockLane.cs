@@ -140,6 +140,7 @@ internal sealed class BlockLane : IBioOwner, IPollable, IDisposable
     /// <summary>No bio has ended twice (N8), and none that was not taken (Q1).</summary>
     internal void CheckEndedOnce(string rule = "N8")
     {
+        _world.Check(_world.SecondEnd is null, rule, "a bio has ended that was not in flight.");
         _world.Check(_strays == 0, "Q1", $"{_strays} bios have ended that Submit had not taken.");
         foreach (BlockRequest request in _requests)
             _world.Check(request.Ends <= 1, rule, $"a {request} has ended {request.Ends} times.");

@@ -20,7 +20,7 @@ public abstract partial class ExporterContract
         DmaBuf buffer = target.Buffer;
         world.Check(buffer.Size == s_size, "L1", $"a buffer of {s_size} bytes was asked for, and one of {buffer.Size} was made.");
         stage.Settle();
-        world.Eventually(() => buffer.References == 1, "L1", $"a new buffer has {buffer.References} references; the caller has one, and nobody else any.");
+        world.Eventually(() => buffer.References == 1, "L1", () => $"a new buffer has {buffer.References} references; the caller has one, and nobody else any.");
         Says(target.Exported.CanMove && target.Exported.Mover is not null, ExporterCapabilities.Moves, "the factory's CanMove, with IMovableBuffers,");
         Says(target.Compute is not null, ExporterCapabilities.Jobs, "that the factory implements IComputeBuffers");
         Says(target.Presser is not null, ExporterCapabilities.Pressure, "that the factory implements IPressableBuffers");
@@ -98,7 +98,7 @@ public abstract partial class ExporterContract
         importer.Run("T2", "a request after the application had dropped its reference");
         stage.CheckBytes(bytes, importer.Device.Store[..s_size], "T2", "the bytes of a buffer whose application has dropped its reference");
         stage.Close(importer);
-        stage.World.Eventually(() => buffer.References == 0, "T10", $"{buffer.References} references on {buffer.Name} are held by nobody.");
+        stage.World.Eventually(() => buffer.References == 0, "T10", () => $"{buffer.References} references on {buffer.Name} are held by nobody.");
     });
 
     /// <summary>A device that reaches the exporter's own memory is given it there, another one in main memory, and both find the same bytes.</summary>

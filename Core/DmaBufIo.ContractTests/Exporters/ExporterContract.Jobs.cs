@@ -198,7 +198,7 @@ public abstract partial class ExporterContract
                 stage.Drop(target);
                 foreach (IComputeJob job in jobs)
                     Done(stage, job);
-                stage.World.Eventually(() => buffer.References == 0, "T10", $"{buffer.References} references on a buffer are left after its jobs have ended and its application has dropped its own.");
+                stage.World.Eventually(() => buffer.References == 0, "T10", () => $"{buffer.References} references on a buffer are left after its jobs have ended and its application has dropped its own.");
             }
         },
         needs: ExporterCapabilities.Jobs);

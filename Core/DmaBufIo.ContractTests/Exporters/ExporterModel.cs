@@ -98,7 +98,7 @@ internal sealed class ExporterModel
         _stage.Close(_importer);
         _stage.Settle(Buffer);
         DmaBuf buffer = Buffer;
-        _stage.World.Eventually(() => buffer.References == 1, "T10", $"after [{History}] {buffer.References - 1} references on the buffer are held by nobody.");
+        _stage.World.Eventually(() => buffer.References == 1, "T10", () => $"after [{History}] {buffer.References - 1} references on the buffer are held by nobody.");
         _stage.Drop(_target);
     }
 

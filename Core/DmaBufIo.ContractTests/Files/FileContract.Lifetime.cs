@@ -23,7 +23,7 @@ public abstract partial class FileContract
         stage.Ended(stage.Run1("T2"), length, "T2", "a read of a file whose application has dropped its reference");
         stage.CheckBuffer(expected, "T2", "a read of a file whose application has dropped its reference");
         stage.CloseRing();
-        stage.World.Eventually(() => stage.File.IsClosed, "T2", $"{stage.File.References} references on the file are held although every registration and every ring has ended.");
+        stage.World.Eventually(() => stage.File.IsClosed, "T2", () => $"{stage.File.References} references on the file are held although every registration and every ring has ended.");
     });
 
     /// <summary>A registration that was removed with requests in flight lives until they have ended, and they end well.</summary>
@@ -64,7 +64,7 @@ public abstract partial class FileContract
             stage.Target.Dispose();
             foreach (PuppetBlockDevice disk in stage.Disks)
             {
-                stage.World.Eventually(() => disk.LiveMaps == 0 && disk.LiveTokens == 0, "T2", $"{disk.LiveTokens} tokens and {disk.LiveMaps} maps of {disk.Name} are left after the file was closed.");
+                stage.World.Eventually(() => disk.LiveMaps == 0 && disk.LiveTokens == 0, "T2", () => $"{disk.LiveTokens} tokens and {disk.LiveMaps} maps of {disk.Name} are left after the file was closed.");
                 stage.World.Check(disk.OpenQueues == 0, "T2", $"{disk.OpenQueues} queues of {disk.Name} are open after the file was closed.");
             }
         },

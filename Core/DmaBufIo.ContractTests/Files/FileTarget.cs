@@ -1,8 +1,5 @@
-using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Hosting;
-using DmaBufIo.Memory;
-using DmaBufIo.Rings;
 
 namespace DmaBufIo.ContractTests;
 
@@ -12,6 +9,7 @@ namespace DmaBufIo.ContractTests;
 /// </summary>
 public class FileTarget : ImporterTarget
 {
+    private readonly ContractWorld _world;
     private readonly IoFile _truth;
     private bool _disposed;
 
@@ -21,6 +19,7 @@ public class FileTarget : ImporterTarget
     /// <param name="flags">How the file under test is opened.</param>
     public FileTarget(ContractWorld world, string expression, OpenFlags flags)
     {
+        _world = world;
         Device = world.Host.Open(expression);
         try
         {
@@ -42,19 +41,10 @@ public class FileTarget : ImporterTarget
     protected OpenedDevice Device { get; }
 
     /// <inheritdoc/>
-    public override void Give(long offset, ReadOnlySpan<byte> data)
-    {
-        byte[] bytes = data.ToArray();
-        Transfer(offset, bytes, isWrite: true);
-    }
+    public override void Give(long offset, ReadOnlySpan<byte> data) => Truth.Write(_world, _truth, offset, data.ToArray());
 
     /// <inheritdoc/>
-    public override byte[] Take(long offset, int length)
-    {
-        byte[] bytes = new byte[length];
-        Transfer(offset, bytes, isWrite: false);
-        return bytes;
-    }
+    public override byte[] Take(long offset, int length) => Truth.Read(_world, _truth, offset, length);
 
     /// <inheritdoc/>
     public override void Dispose()
@@ -67,27 +57,5 @@ public class FileTarget : ImporterTarget
             File.Put();
         Device.Dispose();
         GC.SuppressFinalize(this);
-    }
-
-    private void Transfer(long offset, byte[] bytes, bool isWrite)
-    {
-        using var memory = MemoryRegion.Allocate("truth", bytes.Length);
-        if (isWrite)
-            bytes.CopyTo(memory.Span(0, bytes.Length));
-        using (var ring = new Ring(new RingOptions { Name = "truth", Entries = 2, BufferSlots = 1 }))
-        {
-            ring.RegisterBuffer(0, new BufferRegistration { Memory = memory, File = _truth, Mapping = BufferMapping.PerRequest });
-            _ = isWrite ? ring.TryWriteFixed(_truth, 0, 0, bytes.Length, offset, 0) : ring.TryReadFixed(_truth, 0, 0, bytes.Length, offset, 0);
-            ring.Submit();
-            var completions = new RingCompletion[1];
-            if (!Hang.Until(() => ring.Reap(completions) == 1))
-                throw Hang.Of("a request on memory that is not registered");
-            if (completions[0].Status != Errno.Ok || completions[0].Bytes != bytes.Length)
-                throw new BrokenRuleException("B1", $"a {(isWrite ? "write" : "read")} of {bytes.Length} bytes at {offset} on memory that is not registered ended with {completions[0].Status} and {completions[0].Bytes} bytes.", "the same fact again");
-            ring.RemoveBuffer(0).WaitReleased();
-        }
-
-        if (!isWrite)
-            memory.Span(0, bytes.Length).CopyTo(bytes);
     }
 }

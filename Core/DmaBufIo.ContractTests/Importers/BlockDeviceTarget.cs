@@ -1,10 +1,5 @@
-using DmaBufIo.Dma;
-using DmaBufIo.DmaBufs;
-using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Hosting;
-using DmaBufIo.Memory;
-using DmaBufIo.Rings;
 
 namespace DmaBufIo.ContractTests;
 
@@ -40,8 +35,7 @@ public class BlockDeviceTarget : ImporterTarget
     {
         if (_backingFile is null)
         {
-            byte[] bytes = data.ToArray();
-            Transfer(offset, bytes.Length, memory => bytes.CopyTo(memory.Span(0, bytes.Length)), isWrite: true);
+            Truth.Write(_world, _truth ??= _device.OpenFile(), offset, data.ToArray());
             return;
         }
 
@@ -53,13 +47,9 @@ public class BlockDeviceTarget : ImporterTarget
     /// <inheritdoc/>
     public override byte[] Take(long offset, int length)
     {
-        byte[] found = new byte[length];
         if (_backingFile is null)
-        {
-            Transfer(offset, length, static _ => { }, isWrite: false, memory => memory.Span(0, length).CopyTo(found));
-            return found;
-        }
-
+            return Truth.Read(_world, _truth ??= _device.OpenFile(), offset, length);
+        byte[] found = new byte[length];
         using FileStream file = Open(FileAccess.Read);
         file.Seek(offset, SeekOrigin.Begin);
         file.ReadExactly(found);
@@ -85,26 +75,4 @@ public class BlockDeviceTarget : ImporterTarget
     }
 
     private FileStream Open(FileAccess access) => new(_backingFile!, FileMode.Open, access, FileShare.ReadWrite);
-
-    private void Transfer(long offset, int length, Action<MemoryRegion> before, bool isWrite, Action<MemoryRegion>? after = null)
-    {
-        _truth ??= _device.OpenFile();
-
-        // Ring and memory are left as they are when the request does not end: closing would wait for it, and the device may still come to the memory.
-        var memory = MemoryRegion.Allocate("truth", length);
-        var ring = new Ring(new RingOptions { Name = "truth", Entries = 2, BufferSlots = 1 });
-        before(memory);
-        ring.RegisterBuffer(0, new BufferRegistration { Memory = memory, File = _truth, Mapping = BufferMapping.PerRequest });
-        _ = isWrite ? ring.TryWriteFixed(_truth, 0, 0, length, offset, 0) : ring.TryReadFixed(_truth, 0, 0, length, offset, 0);
-        ring.Submit();
-        var completions = new RingCompletion[1];
-        string request = $"a {(isWrite ? "write" : "read")} of {length} bytes at {offset} on unregistered memory";
-        _world.Eventually(() => ring.Reap(completions) == 1, "N8", $"{request} has not ended.");
-        RingCompletion ended = completions[0];
-        _world.Check(ended.Status == Errno.Ok && ended.Bytes == length, "B1", $"{request} ended with {ended.Status} and {ended.Bytes} bytes.");
-        ring.RemoveBuffer(0).WaitReleased();
-        ring.Dispose();
-        after?.Invoke(memory);
-        memory.Dispose();
-    }
 }

@@ -193,7 +193,7 @@ public abstract partial class ImporterContract
         private long OffsetOf(in PuppetDma dma)
         {
             ulong address = dma.Address;
-            PuppetMapping mapping = _stage.World.Fabric.Mappings.First(m => m.Purpose == "contract" && address - m.Address < (ulong)m.Memory.Length && address >= m.Address);
+            PuppetMapping mapping = _stage.World.Mappings.First(m => m.Purpose == "contract" && address - m.Address < (ulong)m.Memory.Length && address >= m.Address);
             return OffsetOf(mapping.Memory) + (long)(address - mapping.Address);
         }
     }

@@ -55,9 +55,9 @@ public abstract partial class ImporterContract
                 opened?.Dispose();
                 world.Check(world.Host.Devices.Count == 0, "T2", "a device is listed as open although opening it has failed.");
                 world.Check(
-                    world.Fabric.Mappings.Count == 0 && world.Iommu.LeakedMappings == 0,
+                    world.Mappings.Count == 0 && world.Iommu.LeakedMappings == 0,
                     "T2",
-                    $"{Math.Max(world.Fabric.Mappings.Count, (int)world.Iommu.LeakedMappings)} mappings stay although opening the device has failed.");
+                    $"{Math.Max(world.Mappings.Count, (int)world.Iommu.LeakedMappings)} mappings stay although opening the device has failed.");
             });
             if (!wasRefused)
                 return;
@@ -97,7 +97,7 @@ public abstract partial class ImporterContract
                 {
                     int length = stage.Blocks(4096);
                     stage.Target.Give(0, Bytes(1, length)); // by its own way, whose mappings are not meant
-                    int before = stage.World.Fabric.Mappings.Count;
+                    int before = stage.World.Mappings.Count;
                     using (var refusal = new MapRefusal(stage.World.Fabric, refused))
                     {
                         stage.Read(0, 0, length);
@@ -123,7 +123,7 @@ public abstract partial class ImporterContract
     public virtual void T12_a_buffer_that_cannot_be_mapped_now_fails_the_request_and_not_the_next() => OnStage(stage =>
     {
         SkipUnless(!Can(ImporterCapabilities.Connected), "The device is a connection: with a request that fails it has ended, and there is no next one.");
-        int before = stage.World.Fabric.Mappings.Count;
+        int before = stage.World.Mappings.Count;
         int length = stage.Blocks(4096);
         for (int i = 0; i < 3; i++)
         {
@@ -135,14 +135,14 @@ public abstract partial class ImporterContract
             stage.Buffer.InMap = null;
             stage.CheckRead(0, 0, Bytes(i, length), "T12");
             stage.Buffer.Move();
-            stage.World.Eventually(() => stage.World.Fabric.Mappings.Count == before, "T8", "mappings of a map that was invalidated stay.");
+            stage.World.Eventually(() => stage.World.Mappings.Count == before, "T8", "mappings of a map that was invalidated stay.");
         }
     });
 
     private static bool RefuseRegistration(ImporterStage stage, int refused)
     {
         int buffer = stage.Buffer.Buffer.References;
-        int mapped = stage.World.Fabric.Mappings.Count;
+        int mapped = stage.World.Mappings.Count;
         using (var refusal = new MapRefusal(stage.World.Fabric, refused))
         {
             try
@@ -160,7 +160,7 @@ public abstract partial class ImporterContract
 
         stage.World.Check(stage.Ring.TokenAt(1) is null, "T2", "a registration is in its slot although a mapping that it needs was refused.");
         stage.World.Eventually(
-            () => stage.Buffer.Buffer.References == buffer && stage.World.Fabric.Mappings.Count == mapped,
+            () => stage.Buffer.Buffer.References == buffer && stage.World.Mappings.Count == mapped,
             "T2",
             "a registration that failed has left a reference on the buffer or a mapping behind.");
         stage.Ring.RegisterBuffer(1, stage.Registration);
@@ -171,7 +171,7 @@ public abstract partial class ImporterContract
     private static void CheckUndone(ImporterStage stage, int mappings)
     {
         stage.World.Check(stage.Buffer.LiveTables == 0, "T12", $"{stage.Buffer.LiveTables} mappings of the buffer stay although the map could not be made.");
-        int left = stage.World.Fabric.Mappings.Count - mappings;
+        int left = stage.World.Mappings.Count - mappings;
         stage.World.Check(left == 0, "T12", $"{left} mappings of the driver stay although the map could not be made.");
     }
 

@@ -102,7 +102,7 @@ public abstract partial class ImporterContract
 
     /// <summary>Until the device sees nothing of the buffer: what is unmapped is unmapped by workers.</summary>
     private static void Settle(ImporterStage stage) => stage.World.Eventually(
-        () => !stage.World.Fabric.Mappings.Any(static m => m.Purpose == "contract"),
+        () => !stage.World.Mappings.Any(static m => m.Purpose == "contract"),
         "T8",
         "mappings of the buffer stay although no registration needs them.");
 

@@ -52,16 +52,16 @@ public abstract partial class ImporterContract
     public virtual void T8_every_map_is_unmapped_once() => InBothDesigns(stage =>
     {
         int length = stage.Blocks(4096);
-        int standing = stage.World.Fabric.Mappings.Count;
+        int standing = stage.World.Mappings.Count;
         stage.World.ExpectDriverFaults();
         for (int i = 0; i < 5; i++)
         {
             stage.CheckRead(0, 0, Bytes(i, length), "T8");
             stage.Move(elsewhere: i % 2 == 0);
             stage.World.Eventually(
-                () => stage.Buffer is { LiveTables: 0, OldPlaces: 0 } && stage.World.Fabric.Mappings.Count == standing,
+                () => stage.Buffer is { LiveTables: 0, OldPlaces: 0 } && stage.World.Mappings.Count == standing,
                 "T8",
-                $"after move {i + 1} mappings of the old place were not given back: map was called {stage.Buffer.MapCalls} times.");
+                () => $"after move {i + 1} mappings were not given back: {stage.Buffer.LiveTables} of the buffer, {stage.World.Mappings.Count - standing} of the device.");
             CheckFaults(stage, "T8");
         }
     });
@@ -144,16 +144,16 @@ public abstract partial class ImporterContract
     private static void CheckRegistrations(ImporterStage stage, Action<int, int> use)
     {
         const int Slot = 3;
-        int mappings = stage.World.Fabric.Mappings.Count;
+        int mappings = stage.World.Mappings.Count;
         int tables = stage.Buffer.LiveTables;
         for (int round = 0; round < 4; round++)
         {
             stage.Register(Slot);
             use(Slot, round);
             Released(stage, stage.Ring.RemoveBuffer(Slot));
-            int left = stage.World.Fabric.Mappings.Count - mappings;
+            int left = stage.World.Mappings.Count - mappings;
             if (left != 0 || stage.Buffer.LiveTables != tables)
-                throw stage.World.Broken("T10", $"{left} mappings are left after a registration was released, for example of '{stage.World.Fabric.Mappings[^1].Purpose}'.");
+                throw stage.World.Broken("T10", $"{left} mappings are left after a registration was released, for example of '{stage.World.Mappings[^1].Purpose}'.");
         }
     }
 

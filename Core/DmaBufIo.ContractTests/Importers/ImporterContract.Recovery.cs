@@ -72,6 +72,29 @@ public abstract partial class ImporterContract
         stage.World.Check(stage.Buffer.LiveTables == 0, "T11", $"{stage.Buffer.LiveTables} mappings of the buffer stay after the removal has returned.");
     });
 
+    /// <summary>Every request ends once, one at a time and several at a time. A bio that ends twice is seen by its pool, before its place is another request's.</summary>
+    [Fact]
+    public virtual void N8_every_request_ends_once() => OnStage(stage =>
+    {
+        int length = stage.Blocks(4096);
+        for (int batch = 1; batch <= 4; batch++)
+        {
+            byte[] data = Bytes(batch, batch * length);
+            stage.Give(data, length);
+            Reads(stage, batch, length);
+            stage.Ring.Submit();
+            foreach (RingCompletion ended in stage.ReapEach(batch, "N8"))
+                stage.Ended(ended, length, "N8", $"a read of {batch} at once");
+            stage.Expect(batch, length);
+            for (int i = 0; i < batch; i++)
+                stage.Write((long)i * length, (long)i * length, length, (ulong)i + 1);
+            stage.Ring.Submit();
+            foreach (RingCompletion ended in stage.ReapEach(batch, "N8"))
+                stage.Ended(ended, length, "N8", $"a write of {batch} at once");
+            stage.CheckEqual(data, stage.Take(batch, length), "N8", $"after {batch} writes at once the data");
+        }
+    });
+
     /// <summary>A DMA that fails ends its request with an error, once, and costs no other: not even when it fails more often than the queue has places.</summary>
     [Fact]
     public virtual void N6_requests_whose_DMA_fails_end_with_an_error_and_give_everything_back() => OnStage(stage =>

@@ -108,9 +108,8 @@ internal sealed class ImporterStage : IStage
     {
         var completions = new RingCompletion[count];
         int reaped = 0;
-        if (Hang.Until(() => (reaped += Ring.Reap(completions.AsSpan(reaped))) == count))
-            return completions;
-        throw World.Broken(rule, $"of {count} requests {count - reaped} have not ended after {Hang.Limit.TotalSeconds:0} s.{Environment.NewLine}{Hang.State()}");
+        World.Eventually(() => (reaped += Ring.Reap(completions.AsSpan(reaped))) == count, rule, () => $"of {count} requests {count - reaped} have not ended.");
+        return completions;
     }
 
     /// <summary>Reaps so many completions, by the number that each request bears: 1 and on. One that ends twice, or bears another number, breaks the rule.</summary>

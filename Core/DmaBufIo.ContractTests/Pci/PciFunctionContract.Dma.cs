@@ -92,7 +92,7 @@ public abstract partial class PciFunctionContract
         }
 
         stage.World.Check(isFree, "C5", $"the function was disposed, and its device {device} is still in the fabric.");
-        stage.World.Eventually(() => stage.Before.LeftThreads().Count == 0, "C5", $"the function was disposed, and threads are left: {string.Join(", ", stage.Before.LeftThreads())}.");
+        stage.World.Eventually(() => stage.Before.LeftThreads().Count == 0, "C5", () => $"the function was disposed, and threads are left: {string.Join(", ", stage.Before.LeftThreads())}.");
     });
 
     /// <summary>For each DMA that has ended its vector is called, and no other one.</summary>

@@ -67,8 +67,8 @@ public abstract partial class PluginContract(IPluginExpressions fixture) : Contr
             world.Check(at >= first && at <= last, "L2", $"'{expression}' was refused, because {why}, and the error points at character {at + 1}, which is not where that is. The message was: {error.Message}");
         }
 
-        world.Eventually(() => before.LeftDescriptors().Count == 0, "L2", $"'{expression}' was refused, and left open {string.Join(", ", before.LeftDescriptors())}.");
-        world.Eventually(() => before.LeftThreads().Count == 0, "L2", $"'{expression}' was refused, and left threads running: {string.Join(", ", before.LeftThreads())}.");
+        world.Eventually(() => before.LeftDescriptors().Count == 0, "L2", () => $"'{expression}' was refused, and left open {string.Join(", ", before.LeftDescriptors())}.");
+        world.Eventually(() => before.LeftThreads().Count == 0, "L2", () => $"'{expression}' was refused, and left threads running: {string.Join(", ", before.LeftThreads())}.");
         world.Check(world.Fabric.Mappings.Count == mappings && world.Host.Devices.Count == 0, "L2", $"'{expression}' was refused, and left mappings or devices.");
     }
 

@@ -6,8 +6,8 @@ namespace DmaBufIo.ContractTests;
 /// <remarks>Thrown by contracts; an author reads the message. Any thread.</remarks>
 public sealed class BrokenRuleException : Exception
 {
-    internal BrokenRuleException(string rule, string did, string repeat, Exception? inner = null, string? page = null)
-        : base(Describe(rule, did, repeat, page), inner)
+    internal BrokenRuleException(string rule, string did, string situation, string repeat, IReadOnlyList<string> seen, Exception? inner = null, string? page = null)
+        : base(Describe(rule, situation.Length == 0 ? did : $"{did} (With {situation}.)", repeat, seen, page), inner)
     {
         Rule = rule;
         Did = did;
@@ -19,12 +19,13 @@ public sealed class BrokenRuleException : Exception
     /// <summary>What the driver did, as a sentence.</summary>
     public string Did { get; }
 
-    private static string Describe(string rule, string did, string repeat, string? page)
+    private static string Describe(string rule, string did, string repeat, IReadOnlyList<string> seen, string? page)
     {
         RuleText text = RuleBook.Find(rule);
+        string also = string.Concat(seen.Select(static s => $"{Environment.NewLine}  What else was seen: {s}"));
         return $"""
             Rule {rule} is broken: {text.Law}.
-              What the driver did: {did}
+              What the driver did: {did}{also}
               Why it matters: {text.Why}.
               How to repeat it: {repeat}
               Where to read: docs/rules.md, rule {rule}, and the page of the contract, docs/contracts/{page ?? text.Page}.md

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using DmaBufIo.Diagnostics;
 using DmaBufIo.Errors;
 using DmaBufIo.Memory;
@@ -26,12 +27,16 @@ public interface IBioOwner
 /// </summary>
 /// <remarks>
 /// A driver ends a bio by <see cref="End"/>, which only notes it; <see cref="Dispatch"/> then tells the owners. So completions of stacked devices
-/// do not recurse, and a driver's poll loop calls nobody.
+/// do not recurse, and a driver's poll loop calls nobody. A bio that is ended while it is not in flight was ended twice (N8): that is reported
+/// (<see cref="DmaBufIoDiagnostics.DriverFaulted"/>) and costs nobody else's request, unless its place was taken again meanwhile.
 /// A bio's place keeps its last backing when it is given back: storing a reference costs more than a look whether it is there already.
 /// <see cref="Forget"/> clears what is left behind.
 /// </remarks>
 public sealed class BioPool : IDisposable
 {
+    // The status of a bio that was taken and has not ended.
+    private const Errno InFlight = (Errno)(-1);
+
     private readonly NativePool<Bio> _memory;
     private readonly NativeView<Bio> _bios;
     private readonly Root[] _roots;
@@ -166,10 +171,17 @@ public sealed class BioPool : IDisposable
     /// <summary>Gives a bio back.</summary>
     /// <param name="bio">A bio that was taken and not given back.</param>
     [Diagnostics.HotPath]
-    public void Release(BioHandle bio) => _free[_freeCount++] = bio;
+    public void Release(BioHandle bio)
+    {
+        // A device has refused it, and may not end it either.
+        ref Bio released = ref _bios[bio.Index];
+        if (released.Status == InFlight)
+            released.Status = Errno.EAGAIN;
+        _free[_freeCount++] = bio;
+    }
 
-    /// <summary>Gives several back.</summary>
-    /// <param name="bios">Bios that were taken and not given back.</param>
+    /// <summary>Gives several back that have ended.</summary>
+    /// <param name="bios">Bios that have ended and were not given back.</param>
     [Diagnostics.HotPath]
     public void Release(ReadOnlySpan<BioHandle> bios)
     {
@@ -190,7 +202,14 @@ public sealed class BioPool : IDisposable
     [Diagnostics.HotPath]
     public void End(BioHandle bio, Errno status)
     {
-        _bios[bio.Index].Status = status;
+        ref Bio ending = ref _bios[bio.Index];
+        if (ending.Status != InFlight)
+        {
+            ReportSecondEnd(bio, ending);
+            return;
+        }
+
+        ending.Status = status;
         _ended[_endedCount++] = bio;
     }
 
@@ -265,6 +284,7 @@ public sealed class BioPool : IDisposable
         taken.Size = size;
         taken.Cookie = cookie;
         taken.Owner = owner;
+        taken.Status = InFlight;
         taken.Operation = operation;
         taken.Backing = kind;
         ref Root root = ref _roots[bio.Index];
@@ -272,6 +292,19 @@ public sealed class BioPool : IDisposable
             root.Backing = backing;
         return true;
     }
+
+    // Told instead of believed: the pool would give the place to two requests, and both would be lost.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void ReportSecondEnd(BioHandle bio, in Bio ended) => DmaBufIoDiagnostics.Report(new DriverFault(
+        "the end of a bio",
+        new DmaBufIoException(
+            Errno.EINVAL,
+            "Block",
+            $"bio {bio.Index}, a {ended.Operation} that is not in flight",
+            $"it was ended all the same; before, it had ended with {ended.Status}, or had been refused",
+            "End each bio once: one that Submit has taken, and no other. Look at what ends bios in a reset, at a removal and after an error",
+            $"{ended.Size} bytes from sector {ended.Sector}",
+            "N8")));
 
     // A struct of its own: an array of objects would check at every access that it is no array of something else.
     private struct Root

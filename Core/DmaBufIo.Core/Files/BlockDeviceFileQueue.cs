@@ -175,7 +175,8 @@ internal sealed class BlockDeviceFileQueue : FileQueue
     {
         foreach (int tag in tags)
             requests[tag].Pending = 0;
-        _bios.Release(bios);
+        foreach (BioHandle bio in bios)
+            _bios.Release(bio);
     }
 
     [Diagnostics.HotPath]

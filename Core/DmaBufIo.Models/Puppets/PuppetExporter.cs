@@ -65,6 +65,11 @@ public sealed class PuppetExporter : DmaBufExporter
     /// <summary>Called by a move with the lock held, when importers have been told and all fences have signalled: from now on no request may use the old addresses (F7).</summary>
     public Action? AfterInvalidation { get; set; }
 
+    /// <summary>
+    /// Takes each piece of memory that is not needed any more, and disposes it when it likes; null: it is disposed at once. With a place that is left it is called with the lock held.
+    /// </summary>
+    public Action<MemoryRegion>? InFree { get; set; }
+
     /// <summary>Makes a buffer.</summary>
     /// <param name="name">A name for messages.</param>
     /// <param name="pieces">The lengths of the pieces of memory it lies in, in bytes, each a positive multiple of the page size. A device sees each as a segment of its own.</param>
@@ -104,7 +109,7 @@ public sealed class PuppetExporter : DmaBufExporter
         _current = next;
         old.Die(Poison);
         if (old.Mappings == 0)
-            old.Free();
+            old.Free(InFree);
         else
             Interlocked.Increment(ref _oldPlaces);
         return report;
@@ -160,7 +165,7 @@ public sealed class PuppetExporter : DmaBufExporter
         Interlocked.Decrement(ref _liveTables);
         if (--place!.Mappings == 0 && !ReferenceEquals(place, _current))
         {
-            place.Free();
+            place.Free(InFree);
             Interlocked.Decrement(ref _oldPlaces);
         }
     }
@@ -178,7 +183,7 @@ public sealed class PuppetExporter : DmaBufExporter
     public override void Release()
     {
         Interlocked.Increment(ref _releases);
-        _current.Free();
+        _current.Free(InFree);
     }
 
     private sealed class Place(string name, long[] pieces)
@@ -215,10 +220,15 @@ public sealed class PuppetExporter : DmaBufExporter
             }
         }
 
-        internal void Free()
+        internal void Free(Action<MemoryRegion>? inFree)
         {
             foreach (MemoryRange range in Ranges)
-                range.Region.Dispose();
+            {
+                if (inFree is null)
+                    range.Region.Dispose();
+                else
+                    inFree(range.Region);
+            }
         }
     }
 }

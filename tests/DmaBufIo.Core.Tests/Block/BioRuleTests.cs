@@ -85,7 +85,8 @@ public sealed class BioRuleTests : IDisposable
         Assert.True(_bios.TryClone(map, out BioHandle copy));
         Assert.NotEqual(map, copy);
         Assert.Equal(
-            new Bio { Operation = BioOperation.Write, Backing = BioBacking.Map, Offset = 4096, Size = 1536, Sector = 9 }, _bios[copy]);
+            new Bio { Operation = BioOperation.Write, Backing = BioBacking.Map, Offset = 4096, Size = 1536, Sector = 9 },
+            _bios[copy] with { Status = Errno.Ok });
         AssertBacking(copy, BioBacking.Map, _map, null);
         Assert.True(_bios.TryAllocate(BioOperation.Read, new MemoryRange(_region, 512, 512), 1, out BioHandle pages));
         Assert.True(_bios.TryClone(pages, out BioHandle second));
@@ -121,66 +122,10 @@ public sealed class BioRuleTests : IDisposable
         Assert.Equal(before, bio);
     }
 
-    [Fact]
-    public void A_bios_owner_is_told_once_by_dispatch_and_not_by_the_driver()
-    {
-        var owner = new Owner(_bios);
-        int first = _bios.AddOwner(new Owner(_bios));
-        int number = _bios.AddOwner(owner);
-        Assert.NotEqual(first, number);
-        Assert.True(_bios.TryAllocateFlush(out BioHandle bio));
-        _bios[bio].Owner = number;
-        _bios.End(bio, Errno.EIO);
-        Assert.Empty(owner.Ended);
-        Assert.Equal(1, _bios.Dispatch());
-        Assert.Equal([Errno.EIO], owner.Ended);
-        Assert.Equal(0, _bios.Dispatch());
-    }
-
-    [Fact]
-    public void Bios_that_end_while_their_owners_are_told_are_told_in_the_same_dispatch()
-    {
-        var owner = new Owner(_bios);
-        int number = _bios.AddOwner(owner);
-        var bios = new BioHandle[3];
-        for (int round = 0; round < 5; round++)
-        {
-            for (int i = 0; i < 3; i++)
-            {
-                Assert.True(_bios.TryAllocateFlush(out bios[i]));
-                _bios[bios[i]].Owner = number;
-            }
-
-            owner.OnEnded = () =>
-            {
-                owner.OnEnded = null;
-                _bios.End(bios[2], Errno.Ok);
-            };
-            _bios.End(bios[0], Errno.Ok);
-            _bios.End(bios[1], Errno.Ok);
-            Assert.Equal(3, _bios.Dispatch());
-            Assert.Equal(4, _bios.Free);
-        }
-    }
-
     private void AssertBacking(BioHandle bio, BioBacking backing, StillMap? map, MemoryRegion? region)
     {
         Assert.Equal(backing, _bios[bio].Backing);
         Assert.Same(map, _bios.MapOf(bio));
         Assert.Same(region, _bios.RegionOf(bio));
-    }
-
-    private sealed class Owner(BioPool bios) : IBioOwner
-    {
-        internal List<Errno> Ended { get; } = [];
-
-        internal Action? OnEnded { get; set; }
-
-        public void BioEnded(BioHandle bio)
-        {
-            Ended.Add(bios[bio].Status);
-            bios.Release(bio);
-            OnEnded?.Invoke();
-        }
     }
 }

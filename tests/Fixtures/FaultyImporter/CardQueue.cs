@@ -43,6 +43,8 @@ internal sealed class CardQueue(Disk disk, CardBinding binding, IoContext contex
             {
                 if (_fault.Is("drops what does not fit") && !IsFrozen)
                     continue;
+                if (_fault.Is("ends what it does not take") && !IsFrozen)
+                    bios.End(handle, Errno.EBUSY);
                 if (_fault.Is("fails what does not fit") && !IsFrozen)
                 {
                     bios.End(handle, Errno.EBUSY);
@@ -160,5 +162,7 @@ internal sealed class CardQueue(Disk disk, CardBinding binding, IoContext contex
         if (status == Errno.EIO && _fault.Is("keeps the places of failed requests"))
             _lost++;
         bios.End(command.Handle, status);
+        if (_fault.Is("ends every bio twice") || (status == Errno.EIO && _fault.Is("ends a failed bio twice")))
+            bios.End(command.Handle, status);
     }
 }
