@@ -15,7 +15,6 @@ namespace DmaBufIo.ContractTests;
 public class BlockDeviceTarget : ImporterTarget
 {
     private readonly ContractWorld _world;
-    private readonly OpenedDevice _device;
     private readonly string? _backingFile;
     private IoFile? _truth;
     private bool _disposed;
@@ -27,13 +26,16 @@ public class BlockDeviceTarget : ImporterTarget
     public BlockDeviceTarget(ContractWorld world, string expression, string? backingFile = null)
     {
         _world = world;
-        _device = world.Host.Open(expression);
+        Device = world.Host.Open(expression);
         _backingFile = backingFile;
-        File = _device.OpenFile();
+        File = Device.OpenFile();
     }
 
     /// <inheritdoc/>
     public override IoFile File { get; }
+
+    /// <summary>The device with what it stands on: where a fixture finds its disks. Closed by <see cref="Remove"/> and <see cref="Dispose"/>.</summary>
+    protected OpenedDevice Device { get; }
 
     /// <inheritdoc/>
     public override void Give(long offset, ReadOnlySpan<byte> data)
@@ -67,10 +69,10 @@ public class BlockDeviceTarget : ImporterTarget
     }
 
     /// <inheritdoc/>
-    public override void Reset() => _device.Root.Reset();
+    public override void Reset() => Device.Root.ResetAll();
 
     /// <inheritdoc/>
-    public override void Remove() => _device.Dispose();
+    public override void Remove() => Device.Dispose();
 
     /// <inheritdoc/>
     public override void Dispose()
@@ -80,7 +82,7 @@ public class BlockDeviceTarget : ImporterTarget
         _disposed = true;
         _truth?.Put();
         File.Put();
-        _device.Dispose();
+        Device.Dispose();
         GC.SuppressFinalize(this);
     }
 
@@ -88,7 +90,7 @@ public class BlockDeviceTarget : ImporterTarget
 
     private void Transfer(long offset, int length, Action<MemoryRegion> before, bool isWrite, Action<MemoryRegion>? after = null)
     {
-        _truth ??= _device.OpenFile();
+        _truth ??= Device.OpenFile();
 
         // Ring and memory are left as they are when the request does not end: closing would wait for it, and the device may still come to the memory.
         var memory = MemoryRegion.Allocate("truth", length);
