@@ -1,3 +1,4 @@
+using DmaBufIo.Devices;
 using DmaBufIo.Dma;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Docs.Tests.Examples;
@@ -64,7 +65,7 @@ public sealed class DriverProtocolTests : IDisposable
         {
             Assert.True(ring.TryReadFixed(_file, 0, 0, 4096, 0, 1));
             ring.Submit(TestContext.Current.CancellationToken);
-            _disk.Reset();
+            ((IResettable)_disk).Reset();
             Assert.Equal([new RingCompletion(1, Errno.ECANCELED, 0)], Reap(ring, 1));
             Assert.Equal([new RingCompletion(1, Errno.Ok, 4096)], Read(ring, 0));
             Assert.Equal(2, ring.TokenAt(0)!.MapsMade);

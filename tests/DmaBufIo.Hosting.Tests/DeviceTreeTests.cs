@@ -141,9 +141,38 @@ public sealed class DeviceTreeTests : IDisposable
         device.Root.Members[0].Reset();
 
         Assert.Contains("reset nvme0", _yard.Journal);
-        Assert.Equal(Errno.EOPNOTSUPP, Assert.Throws<DmaBufIoException>(device.Root.Reset).Errno);
+        Assert.Equal((false, true), (device.Root.CanReset, device.Root.Members[0].CanReset));
+        var error = Assert.Throws<DmaBufIoException>(device.Root.Reset);
+        Assert.Equal((Errno.EOPNOTSUPP, "Reset one of its members"), (error.Errno, error.Remedy));
         device.Dispose();
+        Assert.False(device.Root.Members[0].CanReset);
         Assert.Equal(Errno.ENODEV, Assert.Throws<DmaBufIoException>(device.Root.Members[0].Reset).Errno);
+    }
+
+    [Fact]
+    public void A_block_device_that_implements_it_has_a_reset_of_its_own_also_on_others()
+    {
+        using OpenedDevice device = _host.Open("pair:x,resets(fake:a,pair:y,resets=on)");
+        Assert.True(device.Root.CanReset);
+        _yard.Journal.Clear();
+
+        device.Root.Reset();
+        device.Root.Members[1].Reset();
+
+        Assert.Equal(["reset pair(nvme0n1,pair())", "reset pair()"], _yard.Journal);
+    }
+
+    [Fact]
+    public void T11_a_block_device_without_a_reset_says_how_to_have_one()
+    {
+        using OpenedDevice device = _host.Open("pair:x");
+
+        Assert.False(device.Root.CanReset);
+        var error = Assert.Throws<DmaBufIoException>(device.Root.Reset);
+        Assert.Equal((Errno.EOPNOTSUPP, "T11"), (error.Errno, error.Rule));
+        Assert.Contains("IResettable", error.Remedy, StringComparison.Ordinal);
+        device.Dispose();
+        Assert.Equal(Errno.ENODEV, Assert.Throws<DmaBufIoException>(device.Root.Reset).Errno);
     }
 
     [Fact]

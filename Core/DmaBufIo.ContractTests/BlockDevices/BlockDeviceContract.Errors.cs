@@ -90,7 +90,7 @@ public abstract partial class BlockDeviceContract
                 IActor resetter = stage.World.Actors.Start("resetter", () =>
                 {
                     Volatile.Write(ref isResetting, true);
-                    Fixture.Reset(stage.Opened);
+                    stage.Opened.Root.ResetAll();
                 });
                 stage.World.Eventually(() => Volatile.Read(ref isResetting), "N8", "the reset did not begin.");
                 hold?.Dispose();

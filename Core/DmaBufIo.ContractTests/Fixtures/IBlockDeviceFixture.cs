@@ -31,16 +31,6 @@ public interface IBlockDeviceFixture : IPluginFixture
     /// <param name="world">The host.</param>
     /// <param name="members">The members' expressions, of 4 MiB each.</param>
     OpenedDevice OpenOver(ContractWorld world, IReadOnlyList<string> members) => throw new NotSupportedException("A fixture with the capability Stacked implements OpenOver.");
-
-    /// <summary>Resets the device under load (T11, N8): with <see cref="BlockDeviceCapabilities.Reset"/>. By default the root, or all its members where it stands on some.</summary>
-    /// <param name="device">What <see cref="Open"/> has returned.</param>
-    void Reset(OpenedDevice device)
-    {
-        if (device.Root.Members.Count == 0)
-            device.Root.Reset();
-        foreach (DeviceNode member in device.Root.Members)
-            member.Reset();
-    }
 }
 
 /// <summary>What a block device can; each flag that is missing skips facts.</summary>
@@ -59,7 +49,7 @@ public enum BlockDeviceCapabilities
     /// <summary>It has the token operation: it takes registered buffers.</summary>
     Tokens = 4,
 
-    /// <summary>It can be reset under load (<see cref="IBlockDeviceFixture.Reset"/>).</summary>
+    /// <summary>It can be reset under load (<see cref="Devices.IResettable"/>): it, or what it stands on where it has no reset of its own.</summary>
     Reset = 8,
 
     /// <summary>It can be removed under load: closing the device ends its requests. Not so for one that is to be closed after its rings.</summary>
@@ -80,6 +70,9 @@ public enum BlockDeviceCapabilities
     /// <summary>It keeps several copies: a failure of one is hidden, and a reset of a member too.</summary>
     Redundant = 512,
 
-    /// <summary>A storage device of its own: everything but <see cref="Stacked"/> and <see cref="Redundant"/>.</summary>
+    /// <summary>
+    /// A storage device of its own with everything: <see cref="KeepsData"/>, <see cref="MovesData"/>, <see cref="Tokens"/>, <see cref="Reset"/>, <see cref="Remove"/>, <see cref="Interrupts"/>, <see cref="ReadOnly"/> and
+    /// <see cref="Large"/>; neither <see cref="Stacked"/> nor <see cref="Redundant"/>. Take away what yours cannot: <c>Storage &amp; ~Reset</c>.
+    /// </summary>
     Storage = KeepsData | MovesData | Tokens | Reset | Remove | Interrupts | ReadOnly | Large,
 }

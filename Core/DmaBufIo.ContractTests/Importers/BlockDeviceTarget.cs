@@ -10,7 +10,6 @@ namespace DmaBufIo.ContractTests;
 public class BlockDeviceTarget : ImporterTarget
 {
     private readonly ContractWorld _world;
-    private readonly OpenedDevice _device;
     private readonly string? _backingFile;
     private IoFile? _truth;
     private bool _disposed;
@@ -22,20 +21,23 @@ public class BlockDeviceTarget : ImporterTarget
     public BlockDeviceTarget(ContractWorld world, string expression, string? backingFile = null)
     {
         _world = world;
-        _device = world.Host.Open(expression);
+        Device = world.Host.Open(expression);
         _backingFile = backingFile;
-        File = _device.OpenFile();
+        File = Device.OpenFile();
     }
 
     /// <inheritdoc/>
     public override IoFile File { get; }
+
+    /// <summary>The device with what it stands on: where a fixture finds its disks. Closed by <see cref="Remove"/> and <see cref="Dispose"/>.</summary>
+    protected OpenedDevice Device { get; }
 
     /// <inheritdoc/>
     public override void Give(long offset, ReadOnlySpan<byte> data)
     {
         if (_backingFile is null)
         {
-            Truth.Write(_world, _truth ??= _device.OpenFile(), offset, data.ToArray());
+            Truth.Write(_world, _truth ??= Device.OpenFile(), offset, data.ToArray());
             return;
         }
 
@@ -48,7 +50,7 @@ public class BlockDeviceTarget : ImporterTarget
     public override byte[] Take(long offset, int length)
     {
         if (_backingFile is null)
-            return Truth.Read(_world, _truth ??= _device.OpenFile(), offset, length);
+            return Truth.Read(_world, _truth ??= Device.OpenFile(), offset, length);
         byte[] found = new byte[length];
         using FileStream file = Open(FileAccess.Read);
         file.Seek(offset, SeekOrigin.Begin);
@@ -57,10 +59,10 @@ public class BlockDeviceTarget : ImporterTarget
     }
 
     /// <inheritdoc/>
-    public override void Reset() => _device.Root.Reset();
+    public override void Reset() => Device.Root.ResetAll();
 
     /// <inheritdoc/>
-    public override void Remove() => _device.Dispose();
+    public override void Remove() => Device.Dispose();
 
     /// <inheritdoc/>
     public override void Dispose()
@@ -70,7 +72,7 @@ public class BlockDeviceTarget : ImporterTarget
         _disposed = true;
         _truth?.Put();
         File.Put();
-        _device.Dispose();
+        Device.Dispose();
         GC.SuppressFinalize(this);
     }
 

@@ -8,6 +8,10 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.Block;
 
 /// <summary>Something with numbered sectors: a namespace of a controller, a RAID set. The token operation belongs here, not to the queue, so that stacking devices can have it (B6).</summary>
+/// <remarks>
+/// One that a factory makes (<see cref="Plugins.IBlockDeviceFactory"/>) may also be <see cref="IDisposable"/>: closing it removes it; and <see cref="Devices.IResettable"/>: it can be reset under load (T11). A PCI driver's namespaces
+/// are removed and reset with their controller, by its binding.
+/// </remarks>
 public abstract class BlockDevice
 {
     /// <summary>A name for messages, for example "nvme0n1".</summary>

@@ -1,4 +1,5 @@
 using DmaBufIo.Block;
+using DmaBufIo.Devices;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Native;
 using DmaBufIo.Pci;
@@ -43,13 +44,10 @@ public interface IPciDriver
 }
 
 /// <summary>A driver bound to a PCI function. Disposing removes the device: in-flight requests end with an error, tokens answer <c>ENODEV</c>, maps are gone when it returns (T11).</summary>
-public interface IPciBinding : IDisposable
+public interface IPciBinding : IResettable, IDisposable
 {
     /// <summary>The block devices found, at least one for storage; empty for others.</summary>
     IReadOnlyList<BlockDevice> BlockDevices { get; }
-
-    /// <summary>Resets the device under load: in-flight requests end with <c>ECANCELED</c>, maps are killed and made anew by the next request (T11, N8).</summary>
-    void Reset();
 }
 
 /// <summary>Makes block devices on top of others: RAID sets, linear sets, null devices.</summary>
@@ -61,7 +59,7 @@ public interface IBlockDeviceFactory
     /// <summary>Makes the device.</summary>
     /// <param name="expression">The node with this word.</param>
     /// <param name="members">The devices in its parentheses, in order; they outlive the result.</param>
-    /// <returns>The device; the caller owns it, and disposes it where it is <see cref="IDisposable"/>.</returns>
+    /// <returns>The device; the caller owns it, and disposes it where it is <see cref="IDisposable"/>. One that can be reset is <see cref="IResettable"/>.</returns>
     BlockDevice Create(DeviceExpression expression, IReadOnlyList<BlockDevice> members);
 
     /// <summary>How large each member must be for a device of a size: for whoever makes the members. The default is for devices that add nothing of their own.</summary>

@@ -5,7 +5,7 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.Rdma;
 
 /// <summary>A network card that sends from and receives into registered buffers. All members may be called from any thread; those that make things may sleep.</summary>
-public abstract class RdmaDevice : IDisposable
+public abstract class RdmaDevice : IResettable, IDisposable
 {
     /// <summary>Its name on the wire, for example "left".</summary>
     public abstract string Name { get; }
@@ -39,7 +39,7 @@ public abstract class RdmaDevice : IDisposable
     public abstract RdmaQueuePair CreateQueuePair(RdmaQueuePairOptions? options = null);
 
     /// <summary>
-    /// Resets the device under load (T11): all queue pairs go to Error, their requests end, maps are killed and not waited for. Regions stay; the next request makes new maps.
+    /// Resets the device under load (T11, <see cref="IResettable.Reset"/>): all queue pairs go to Error, their requests end, maps are killed and not waited for. Regions stay; the next request makes new maps.
     /// </summary>
     public abstract void Reset();
 

@@ -1,4 +1,5 @@
 using DmaBufIo.Block;
+using DmaBufIo.Devices;
 using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Pci;
@@ -11,7 +12,8 @@ namespace DmaBufIo.Hosting;
 public sealed class DeviceNode
 {
     private PciFunction? _function;
-    private IPciBinding? _binding;
+    private IResettable? _reset;
+    private bool _closed;
     private Func<OpenFlags, IoFile>? _open;
 
     internal DeviceNode(
@@ -74,16 +76,21 @@ public sealed class DeviceNode
                 "Name an open device with one namespace");
     }
 
-    /// <summary>Resets the device under load (T11, N8): see <see cref="IPciBinding.Reset"/>.</summary>
+    /// <summary>
+    /// True when the device has a reset of its own: one behind a PCI function, a network card, and a block device whose plugin implements <see cref="IResettable"/>. False for others, and once the device is closed.
+    /// </summary>
+    public bool CanReset => _reset is not null;
+
+    /// <summary>Resets the device under load (T11, N8): see <see cref="IResettable.Reset"/>.</summary>
     /// <exception cref="DmaBufIoException">
-    /// It stands on other devices: reset those (<c>EOPNOTSUPP</c>); or it is closed (<c>ENODEV</c>).
+    /// It has no reset of its own (<c>EOPNOTSUPP</c>, <see cref="CanReset"/>); it is closed (<c>ENODEV</c>); or what the driver says.
     /// </exception>
     public void Reset()
     {
-        if (_binding is not null)
-            _binding.Reset();
-        else if (RdmaDevice is not null)
-            RdmaDevice.Reset();
+        if (_reset is { } device)
+            device.Reset();
+        else if (_closed)
+            throw new DmaBufIoException(Errno.ENODEV, "Topology", Name, "the device is closed", "Open it again", rule: "T11");
         else if (Members.Count != 0)
             throw new DmaBufIoException(
                 Errno.EOPNOTSUPP,
@@ -94,11 +101,11 @@ public sealed class DeviceNode
                 rule: "T11");
         else
             throw new DmaBufIoException(
-                Errno.ENODEV,
+                Errno.EOPNOTSUPP,
                 "Topology",
                 Name,
-                "the device is closed or has no reset",
-                "Reset an open device behind a PCI function, or a network card",
+                "the device cannot be reset",
+                "Implement IResettable in the plugin's block device, beside BlockDevice",
                 rule: "T11");
     }
 
@@ -108,13 +115,21 @@ public sealed class DeviceNode
     internal DeviceNode BoundTo(PciFunction function, IPciBinding binding)
     {
         _function = function;
-        _binding = binding;
+        _reset = binding;
         return this;
     }
 
     internal DeviceNode Over(RdmaDevice card)
     {
         RdmaDevice = card;
+        _reset = card;
+        return this;
+    }
+
+    internal DeviceNode Being(BlockDevice device)
+    {
+        BlockDevices = [device];
+        _reset = device as IResettable;
         return this;
     }
 
@@ -130,8 +145,9 @@ public sealed class DeviceNode
         BlockDevices = [];
         RdmaDevice = null;
         _function = null;
-        _binding = null;
+        _reset = null;
         _open = null;
+        _closed = true;
         foreach (DeviceNode member in Members)
             member.Forget();
     }

@@ -175,7 +175,7 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
         BlockDevice device = factory.Create(expression, [.. members.Select(static m => m.BlockDevices[0])]);
         if (device is IDisposable disposable)
             owned.Push(disposable);
-        return new DeviceNode(expression, device.Name, expression.Word, [maker.Status.Name], [device], members);
+        return new DeviceNode(expression, device.Name, expression.Word, [maker.Status.Name], [], members).Being(device);
     }
 
     private List<DeviceNode> OpenMembers(DeviceExpression expression, bool readOnly, OwnedStack owned, bool absent = false)

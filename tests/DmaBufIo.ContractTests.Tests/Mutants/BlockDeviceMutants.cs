@@ -22,6 +22,8 @@ internal static class BlockDeviceMutants
         Disk("N6", "leaks-room", "does not give the place of a failed bio back", nameof(BlockDeviceContract.N6_after_many_failed_transfers_a_queue_takes_its_full_depth)),
         Disk("N6", "leaves-mapping", "leaves a mapping behind for each failed bio", nameof(BlockDeviceContract.N6_after_many_failed_transfers_a_queue_takes_its_full_depth)),
         Disk("N8", "forgets-at-removal", "does not end the bios that are in flight when it is removed", nameof(BlockDeviceContract.N8_a_removal_ends_every_bio_once)),
+        Disk("N8", "forgets-at-reset", "does not end the bios that a reset cancels", nameof(BlockDeviceContract.N8_a_reset_ends_every_bio_once_and_the_queue_goes_on)),
+        Disk("N8", "ends-twice-at-reset", "ends the bios that a reset cancels twice", nameof(BlockDeviceContract.N8_a_reset_ends_every_bio_once_and_the_queue_goes_on)),
         Disk("N8", "ends-twice-at-removal", "ends the bios that are in flight when it is removed twice", nameof(BlockDeviceContract.N8_a_removal_ends_every_bio_once)),
         Disk("Q1", "takes-more-than-it-says", "takes one bio more than it says", nameof(BlockDeviceContract.Q1_a_queue_takes_the_first_and_leaves_the_rest)),
         Disk("Q1", "promises-room", "promises room that it does not have", nameof(BlockDeviceContract.Q1_room_that_was_promised_is_there)),
@@ -32,7 +34,11 @@ internal static class BlockDeviceMutants
         Disk("Q4", "writes-when-read-only", "writes although it is read-only", nameof(BlockDeviceContract.Q4_a_read_only_device_refuses_writes_and_changes_nothing)),
         Disk("Q4", "refuses-flush", "refuses flushes", nameof(BlockDeviceContract.Q4_a_flush_succeeds)),
         Disk("Q4", "lives-on", "answers Ok after it was removed", nameof(BlockDeviceContract.Q4_a_removed_device_answers_ENODEV)),
+        DiskAsImporter("T11", "keeps-maps-at-reset", "ends its requests at a reset and leaves the maps alive", nameof(ImporterContract.T11_a_reset_kills_the_maps)),
     ];
+
+    private static Mutant DiskAsImporter(string rule, string fault, string does, string fact) =>
+        new(rule, fault, does, typeof(ImporterContract), fact, static f => new FaultyDiskImporterTests(f));
 
     private static Mutant Disk(string rule, string fault, string does, string fact) =>
         new(rule, fault, does, typeof(BlockDeviceContract), fact, static f => new FaultyDiskTests(f));

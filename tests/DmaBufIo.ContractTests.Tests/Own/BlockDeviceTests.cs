@@ -66,7 +66,7 @@ internal sealed class FaultyDiskFixture(string? fault) : IBlockDeviceFixture
 
     public IReadOnlyDictionary<string, string?> Settings => new Dictionary<string, string?> { ["faulty-block-device:fault"] = fault };
 
-    public BlockDeviceCapabilities Capabilities => BlockDeviceCapabilities.Storage & ~BlockDeviceCapabilities.Reset;
+    public BlockDeviceCapabilities Capabilities => BlockDeviceCapabilities.Storage;
 
     public OpenedDevice Open(ContractWorld world) => world.Host.Open("faulty:4M");
 
@@ -76,6 +76,20 @@ internal sealed class FaultyDiskFixture(string? fault) : IBlockDeviceFixture
 }
 
 public sealed class FaultyDiskTests(string? fault = null) : BlockDeviceContract(new FaultyDiskFixture(fault));
+
+/// <summary>The same disk as an importer: a block device without a PCI function, which has a reset of its own.</summary>
+internal sealed class FaultyDiskImporterFixture(string? fault) : IImporterFixture
+{
+    public string? PluginFolder => PluginFolders.Of("DmaBufIo.Fixtures.FaultyBlockDevice");
+
+    public IReadOnlyDictionary<string, string?> Settings => new Dictionary<string, string?> { ["faulty-block-device:fault"] = fault };
+
+    public ImporterCapabilities Capabilities => ImporterCapabilities.Storage;
+
+    public ImporterTarget Open(ContractWorld world) => new BlockDeviceTarget(world, "faulty:4M");
+}
+
+public sealed class FaultyDiskImporterTests(string? fault = null) : ImporterContract(new FaultyDiskImporterFixture(fault));
 
 /// <summary>The device on one other with a fault; without one it is correct.</summary>
 internal sealed class FaultyStackFixture(string? fault) : IBlockDeviceFixture

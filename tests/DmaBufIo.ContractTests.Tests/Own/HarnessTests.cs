@@ -35,6 +35,13 @@ public sealed class HarnessTests
         Assert.Contains("What else was seen: the end of a bio threw", broken.Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void A_capability_that_the_device_does_not_have_is_told_as_the_fixtures_mistake()
+    {
+        var mistake = Assert.Throws<NotSupportedException>(new BoastingTests().T11_a_reset_kills_the_maps);
+        Assert.Contains("The fixture lists the capability Reset", mistake.Message, StringComparison.Ordinal);
+    }
+
     // A memory region of a buffer of the fact, as a thread of a driver might still have it.
     private sealed class KeepingFixture : IImporterFixture
     {
@@ -53,9 +60,22 @@ public sealed class HarnessTests
         }
     }
 
+    private sealed class BoastingFixture : IImporterFixture
+    {
+        private readonly RamDiskFixture _disk = new();
+
+        public string? PluginFolder => _disk.PluginFolder;
+
+        public ImporterCapabilities Capabilities => _disk.Capabilities | ImporterCapabilities.Reset;
+
+        public ImporterTarget Open(ContractWorld world) => _disk.Open(world);
+    }
+
     // Not test classes of their own: the tests above run their facts.
 #pragma warning disable xUnit1000
     private sealed class KeepingTests(IImporterFixture fixture) : ImporterContract(fixture);
+
+    private sealed class BoastingTests() : ImporterContract(new BoastingFixture());
 
     private sealed class FaultyTests() : ImporterContract(new Mutants.FaultyImporterFixture("ends every bio twice"));
 #pragma warning restore xUnit1000

@@ -21,14 +21,6 @@ internal sealed class RaidBlockFixture(int members, Func<IReadOnlyList<string>, 
 
     public OpenedDevice OpenOver(ContractWorld world, IReadOnlyList<string> on) => world.Host.Open(write(on));
 
-    public void Reset(OpenedDevice device)
-    {
-        foreach (DeviceNode leaf in Leaves(device.Root))
-            leaf.Reset();
-    }
-
-    private static IEnumerable<DeviceNode> Leaves(DeviceNode node) => node.Members.Count == 0 ? [node] : node.Members.SelectMany(Leaves);
-
     private string[] Disks(ContractWorld world, long size) => [.. Enumerable.Range(0, members).Select(i => $"nvme:{world.CreateFile($"disk{i}", size)}")];
 }
 

@@ -10,7 +10,7 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.Docs.Tests.Examples;
 
 /// <summary>The device of the page for driver authors: a disk in memory that works when it is told to.</summary>
-internal sealed class ScratchDisk : BlockDevice, IDisposable
+internal sealed class ScratchDisk : BlockDevice, IResettable, IDisposable
 {
     private readonly IDmaFabric _fabric;
     private readonly MemoryRegion _store = MemoryRegion.Allocate("scratch", 1 << 20);

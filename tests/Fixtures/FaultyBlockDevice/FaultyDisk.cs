@@ -6,21 +6,24 @@ using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Io;
 using DmaBufIo.Memory;
+using DmaBufIo.Sync;
 using DmaBufIo.Tokens;
 
 namespace DmaBufIo.Fixtures.FaultyBlockDevice;
 
 /// <summary>A disk in memory. Works where the doorbell rings, or on a thread of its own once a queue wants interrupts.</summary>
-internal sealed class FaultyDisk : BlockDevice, IDisposable
+internal sealed class FaultyDisk : BlockDevice, IResettable, IDisposable
 {
     private readonly IDmaFabric _fabric;
     private readonly MemoryRegion _store;
     private readonly DmaDevice _device;
     private readonly DmaPort _port;
     private readonly Fault _fault;
-    private readonly List<IoContext> _contexts = [];
-    private readonly BlockingCollection<FaultyDiskQueue> _work = [];
+    private readonly ContextSet _contexts = new();
+    private readonly Lock _threadLock = new();
+    private readonly BlockingCollection<Action> _work = [];
     private Thread? _thread;
+    private int _resets;
 
     internal FaultyDisk(IDmaFabric fabric, string name, long size, bool readOnly, Fault fault)
     {
@@ -46,12 +49,16 @@ internal sealed class FaultyDisk : BlockDevice, IDisposable
 
     internal Fault Fault => _fault;
 
+    /// <summary>How often it was reset: what was rung for before the last time is not begun any more.</summary>
+    internal int Resets => Volatile.Read(ref _resets);
+
     public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth)
     {
-        lock (_contexts)
+        _contexts.Add(context);
+        if (IsRemoved)
         {
+            _contexts.Remove(context);
             _device.ThrowIfRemoved("FaultyBlockDevice");
-            _contexts.Add(context);
         }
 
         return new FaultyDiskQueue(this, context, bios, depth);
@@ -60,28 +67,27 @@ internal sealed class FaultyDisk : BlockDevice, IDisposable
     public override TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) =>
         _fault.Is("no-token") ? null : new RangeTokenDriver(buffer, direction, _device);
 
-    internal void Forget(IoContext context)
-    {
-        lock (_contexts)
-            _contexts.Remove(context);
-    }
+    internal void Forget(IoContext context) => _contexts.Remove(context);
 
-    /// <summary>Has the thread work at a queue.</summary>
-    internal void Ring(FaultyDiskQueue queue)
+    /// <summary>Has the thread work at a queue; nobody does once the disk is being removed.</summary>
+    internal void Ring(Action work)
     {
-        lock (_contexts)
+        lock (_threadLock)
         {
-            if (_thread is null)
+            if (!IsRemoved)
             {
-                _thread = new Thread(Run) { Name = Name, IsBackground = true };
-                _thread.Start();
+                if (_thread is null)
+                {
+                    _thread = new Thread(Run) { Name = Name, IsBackground = true };
+                    _thread.Start();
+                }
+
+                _work.Add(work);
+                return;
             }
         }
 
-        if (!_work.IsAddingCompleted)
-            _work.Add(queue);
-        else
-            queue.Work();
+        work();
     }
 
     /// <summary>Moves the data of a bio.</summary>
@@ -113,22 +119,35 @@ internal sealed class FaultyDisk : BlockDevice, IDisposable
         return status;
     }
 
+    /// <summary>What was not begun is ended; what is being moved comes to its end; then the maps are killed (T11).</summary>
+    public void Reset()
+    {
+        _device.ThrowIfRemoved("FaultyBlockDevice");
+        Interlocked.Increment(ref _resets);
+
+        // Those who work in their own batch, then the thread: behind what it was given before, which it only has to end.
+        _contexts.VisitAll();
+        if (_thread is not null)
+        {
+            var ended = new Completion();
+            Ring(ended.Complete);
+            ended.Wait(new WaitReason($"reset of {Name}"));
+        }
+
+        if (!_fault.Is("keeps-maps-at-reset"))
+            _device.KillMaps();
+    }
+
     /// <summary>Removes the disk: what is in flight ends, then every map of it goes (T11).</summary>
     public void Dispose()
     {
-        IoContext[] contexts;
-        lock (_contexts)
-        {
-            _device.MarkRemoved();
-            contexts = [.. _contexts];
-        }
-
-        _work.CompleteAdding();
+        _device.MarkRemoved();
+        lock (_threadLock)
+            _work.CompleteAdding();
         _thread?.Join();
 
         // Whoever is inside a batch may be using the store.
-        foreach (IoContext context in contexts)
-            context.Visit(static () => { });
+        _contexts.VisitAll();
         _device.Remove();
         _fabric.RemoveDevice(_device.AddressSpace);
         _store.Dispose();
@@ -137,7 +156,7 @@ internal sealed class FaultyDisk : BlockDevice, IDisposable
 
     private void Run()
     {
-        foreach (FaultyDiskQueue queue in _work.GetConsumingEnumerable())
-            queue.Work();
+        foreach (Action work in _work.GetConsumingEnumerable())
+            work();
     }
 }

@@ -9,6 +9,7 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
 {
     private readonly Slot[] _slots = new Slot[depth];
     private Action? _handler;
+    private Action? _work;
     private long _ended;
     private long _moved;
     private long _rung;
@@ -38,11 +39,14 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
     {
         if (_rung == _taken)
             return;
+        int resets = disk.Resets;
+        for (long i = _rung; i < _taken; i++)
+            _slots[i % _slots.Length].Resets = resets;
         Volatile.Write(ref _rung, _taken);
         if (_handler is null)
             Work();
         else
-            disk.Ring(this);
+            disk.Ring(_work!);
     }
 
     public override int Poll(int max)
@@ -52,10 +56,10 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
         for (int i = 0; i < count; i++, _ended++)
         {
             ref Slot slot = ref _slots[_ended % _slots.Length];
-            if (disk.Fault.Is("ends-when-taken") || (slot.Status == Errno.ENODEV && disk.Fault.Is("forgets-at-removal")))
+            if (disk.Fault.Is("ends-when-taken") || IsHit(slot.Status, "forgets-at-removal", "forgets-at-reset"))
                 continue;
             bios.End(slot.Handle, slot.Status);
-            if (slot.Status == Errno.ENODEV && disk.Fault.Is("ends-twice-at-removal"))
+            if (IsHit(slot.Status, "ends-twice-at-removal", "ends-twice-at-reset"))
                 bios.End(slot.Handle, slot.Status);
             if (slot.Status != Errno.Ok && _leaked < _slots.Length - 4 && disk.Fault.Is("leaks-room"))
                 _leaked++;
@@ -67,6 +71,7 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
     public override bool TryEnableInterrupts(Action handler)
     {
         _handler = handler;
+        _work = Work;
         return true;
     }
 
@@ -82,7 +87,7 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
             if (disk.Fault.Is("calls-before"))
                 _handler?.Invoke();
             ref Slot slot = ref _slots[_moved % _slots.Length];
-            slot.Status = disk.Move(slot.Bio, slot.Backing);
+            slot.Status = slot.Resets != disk.Resets ? Errno.ECANCELED : disk.Move(slot.Bio, slot.Backing);
             Volatile.Write(ref _moved, _moved + 1);
             if (!disk.Fault.Is("calls-before") && (isFirst || !disk.Fault.Is("calls-once-per-batch")))
                 _handler?.Invoke();
@@ -90,11 +95,15 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
         }
     }
 
+    private bool IsHit(Errno status, string atRemoval, string atReset) =>
+        (status == Errno.ENODEV && disk.Fault.Is(atRemoval)) || (status == Errno.ECANCELED && disk.Fault.Is(atReset));
+
     private struct Slot(BioHandle handle, Bio bio, object? backing)
     {
         internal readonly BioHandle Handle = handle;
         internal readonly Bio Bio = bio;
         internal readonly object? Backing = backing;
+        internal int Resets;
         internal Errno Status;
     }
 }

@@ -1,4 +1,5 @@
 using DmaBufIo.Block;
+using DmaBufIo.Devices;
 using DmaBufIo.Io;
 using DmaBufIo.Plugins;
 
@@ -29,11 +30,23 @@ public sealed class PairFactory(Journal journal) : IBlockDeviceFactory
             throw new InvalidOperationException("the pair cannot be made");
         string name = $"pair({string.Join(",", members.Select(static m => m.Name))})";
         journal.Write($"create {name}");
-        return new PairDevice(name, journal);
+        return expression.Switch("resets", false) ? new ResettablePair(name, journal) : new PairDevice(name, journal);
     }
 }
 
-public sealed class PairDevice(string name, Journal journal) : FakeDisk(name), IDisposable
+public class PairDevice(string name, Journal journal) : FakeDisk(name), IDisposable
 {
-    public void Dispose() => journal.Write($"dispose {Name}");
+    public void Dispose()
+    {
+        journal.Write($"dispose {Name}");
+        GC.SuppressFinalize(this);
+    }
+}
+
+/// <summary>One that has a reset of its own.</summary>
+public sealed class ResettablePair(string name, Journal journal) : PairDevice(name, journal), IResettable
+{
+    private readonly Journal _journal = journal;
+
+    public void Reset() => _journal.Write($"reset {Name}");
 }
