@@ -213,6 +213,10 @@ public sealed class BioPool : IDisposable
         _ended[_endedCount++] = bio;
     }
 
+    /// <summary>A bio that has ended is going to be submitted again as it is, by its owner: from now on it may end once more.</summary>
+    /// <param name="bio">A bio that has ended and was not given back.</param>
+    public void Rearm(BioHandle bio) => _bios[bio.Index].Status = InFlight;
+
     /// <summary>Tells the owners of all bios that have ended, also of those that end meanwhile.</summary>
     /// <returns>How many.</returns>
     [Diagnostics.HotPath]

@@ -104,6 +104,20 @@ public sealed class BioEndTests : IDisposable
         AssertReported(new BioHandle(2));
     }
 
+    [Fact]
+    public void N8_a_bio_that_its_owner_submits_again_ends_once_more()
+    {
+        var again = new Again(_bios);
+        Assert.True(_bios.TryAllocateFlush(out BioHandle bio, _bios.AddOwner(again)));
+        _bios.End(bio, Errno.ECANCELED);
+        Assert.Equal(1, _bios.Dispatch());
+        _bios.End(bio, Errno.Ok);
+        Assert.Equal(1, _bios.Dispatch());
+        Assert.Equal(2, again.Times);
+        lock (_reported)
+            Assert.Empty(_reported);
+    }
+
     private BioHandle Take(Owner owner)
     {
         Assert.True(_bios.TryAllocateFlush(out BioHandle bio, _bios.AddOwner(owner)));
@@ -140,6 +154,17 @@ public sealed class BioEndTests : IDisposable
             Ended.Add(bios[bio].Status);
             bios.Release(bio);
             OnEnded?.Invoke();
+        }
+    }
+
+    private sealed class Again(BioPool bios) : IBioOwner
+    {
+        internal int Times { get; private set; }
+
+        public void BioEnded(BioHandle bio)
+        {
+            Times++;
+            bios.Rearm(bio);
         }
     }
 }

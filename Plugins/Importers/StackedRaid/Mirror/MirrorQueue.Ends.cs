@@ -53,6 +53,7 @@ internal sealed partial class MirrorQueue
         if (failed.Status == Errno.ECANCELED && isCurrent && Cookie.TriesOf(failed.Cookie) < MostTries)
         {
             failed.Cookie += Cookie.Try;
+            _parts.Rearm(part);
             queue.Add(part);
             return true;
         }
