@@ -16,7 +16,7 @@ internal static class FolderTable
         ("Native", "P/Invoke, memfd, mmap, eventfd", "Errors"),
         ("Sync", "reservation lock (wound/wait), completion, wait queue, work queue, request gate, schedule points", "Errors, Diagnostics"),
         ("Io", "per-ring context: owner thread, gate slot, counters; the drain that reaps for others", "Sync and below"),
-        ("Memory, Dma, Devices", "regions, pools; DMA address spaces; device identity, removal", "Io and below"),
+        ("Memory, Dma, Devices", "regions, pools; DMA address spaces; device identity, reset, removal", "Io and below"),
         ("DmaBufs", "buffer, attachment, reservation object, fence, exporter base", "Dma, Devices and below"),
         ("Tokens", "token, map, token driver; knows its file only as an owner interface", "DmaBufs and below"),
         ("Iov", "iterator", "Tokens and below"),
