@@ -154,7 +154,7 @@ public sealed partial class ContractWorld
     {
         var seen = new List<string>();
         if (!_faultsExpected)
-            AddSome(seen, [.. Iommu.Reports.Select(static r => $"the IOMMU: {r}")]);
+            AddSome(seen, [.. Iommu.Reports.Select(static r => $"{r}")]);
         if (!_driverFaultsExpected || SecondEnd is not null)
             AddSome(seen, [.. DriverFaults.Select(static f => $"{f.Callback} threw {f.Exception.GetType().Name}: {f.Exception.Message}")]);
         return seen;

@@ -134,7 +134,10 @@ internal sealed class GpuExporterFactory : IExporterFactory, IMovableBuffers, IC
                 return known;
             }
 
-            var made = new Gpu(name, expression.Size("vram", DefaultVram), slot ?? DeviceLocation.Parse($"hb0/{name}"), Ended);
+            long size = expression.Size("vram", DefaultVram);
+            if (size < VramHeap.Granule || size % VramHeap.Granule != 0)
+                throw expression.Broken(expression.Options["vram"].Position, $"{size} bytes of memory are no positive multiple of {VramHeap.Granule}", "Write for example vram=64M");
+            var made = new Gpu(name, size, slot ?? DeviceLocation.Parse($"hb0/{name}"), Ended);
             _gpus.Add(made);
             return made;
         }
