@@ -5,8 +5,11 @@ using Microsoft.Extensions.Logging;
 
 namespace FileToDisk;
 
-/// <summary>Copies once at start, and again whenever a plugin has come or changed: the host watches their folder. The program's exit code tells how the last copy ended.</summary>
-internal sealed partial class CopyService(DmaBufIoHost host, CopyJob job, ILogger<CopyService> logger) : BackgroundService
+/// <summary>
+/// Copies once at start, and again whenever a plugin has come or changed, as long as the host watches their folder (<c>DmaBufIo:HotReload:EnableHotReload</c>); without that the program ends after the one copy. Its exit code tells how
+/// the last copy ended: 0 copied, 1 refused or failed, 130 interrupted. What an interrupted or failed copy has written stays on the device: the beginning of the file.
+/// </summary>
+internal sealed partial class CopyService(DmaBufIoHost host, CopyJob job, IHostApplicationLifetime lifetime, ILogger<CopyService> logger) : BackgroundService
 {
     private readonly SemaphoreSlim _changes = new(0);
 
@@ -18,6 +21,14 @@ internal sealed partial class CopyService(DmaBufIoHost host, CopyJob job, ILogge
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
+        if (!host.Options.HotReload.EnableHotReload)
+        {
+            // Nobody watches the folder: nothing would come that another copy could wait for.
+            await CopyAsync(stoppingToken);
+            await EndAsync(stoppingToken);
+            return;
+        }
+
         host.Plugins.PluginChanged += OnPluginChanged;
         try
         {
@@ -40,17 +51,31 @@ internal sealed partial class CopyService(DmaBufIoHost host, CopyJob job, ILogge
             _changes.Release();
     }
 
+    // Not before the application has started: its start would be what is interrupted.
+    private async Task EndAsync(CancellationToken stoppingToken)
+    {
+        var started = new TaskCompletionSource();
+        using (lifetime.ApplicationStarted.Register(started.SetResult))
+            await started.Task.WaitAsync(stoppingToken);
+        lifetime.StopApplication();
+    }
+
     private async Task CopyAsync(CancellationToken stoppingToken)
     {
+        Environment.ExitCode = 1; // until it has succeeded
         try
         {
             Copied(await job.RunAsync(stoppingToken));
             Environment.ExitCode = 0;
         }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            Interrupted();
+            Environment.ExitCode = 130;
+        }
         catch (Exception e) when (e is DmaBufIoException or IOException or UnauthorizedAccessException)
         {
             NotCopied(e.Message);
-            Environment.ExitCode = 1;
         }
     }
 
@@ -59,4 +84,7 @@ internal sealed partial class CopyService(DmaBufIoHost host, CopyJob job, ILogge
 
     [LoggerMessage(2, LogLevel.Error, "Not copied: {Reason}")]
     private partial void NotCopied(string reason);
+
+    [LoggerMessage(3, LogLevel.Warning, "Interrupted: the device holds the beginning of the file at most.")]
+    private partial void Interrupted();
 }

@@ -9,7 +9,7 @@ public sealed class PluginTests() : PluginContract(new PluginFixture());
 public sealed class ComplianceTests() : ComplianceContract(new PluginFixture());
 
 /// <summary>Expressions that open, and some that must not.</summary>
-internal sealed class PluginFixture : IPluginExpressions
+internal sealed class PluginFixture : IExpressionFixture
 {
     public string? PluginFolder => PluginFolders.Of("MovingRam");
 

@@ -95,12 +95,60 @@ public sealed class SampleTests(Yard yard)
         (string source, string target, byte[] bytes) = await SourceAndLinkAsync("host", link);
         Shell stranger = yard.Stranger("samples");
 
-        using Shell.Running host = stranger.Start("dotnet", Output("FileToDisk", "FileToDisk.dll"), $"--DmaBufIo:PluginFolder={await PluginsAsync()}", "--DmaBufIo:HotReload:EnableHotReload=false", $"--Copy:File={source}", $"--Copy:Device=nvme:{target}");
-        await host.WritesAsync($"'{target}' is the file that is copied, and writing to it would destroy it");
-        await AssertUnharmedAsync(source, target, bytes, link);
+        Result result = await stranger.RunAsync(await HostAsync(source, target));
 
-        (await stranger.RunAsync(["kill", "-TERM", $"{host.Id}"])).Succeeded();
-        Assert.Equal(1, (await host.EndAsync()).ExitCode);
+        // With plugins that nobody watches it is the only copy: the host does not wait for another one.
+        Assert.Equal(1, result.ExitCode);
+        result.Says($"'{target}' is the file that is copied, and writing to it would destroy it");
+        await AssertUnharmedAsync(source, target, bytes, link);
+    }
+
+    [Theory]
+    [InlineData("TERM")]
+    [InlineData("INT")]
+    public async Task A_host_that_is_told_to_end_in_the_middle_of_a_copy_ends_and_its_device_can_be_used_again(string signal)
+    {
+        await TestAsync();
+        string source = await LargeAsync($"host-large-{signal}", 16L << 30);
+        string disk = Path.Combine(yard.Root, $"host-disk-{signal}");
+        await File.WriteAllBytesAsync(disk, new byte[1 << 20], TestContext.Current.CancellationToken);
+        Shell stranger = yard.Stranger("samples");
+        using Shell.Running host = stranger.Start(await HostAsync(source, $"{disk},size=16G"));
+        await HoldsAsync(host, () => disk);
+
+        (await stranger.RunAsync(["kill", $"-{signal}", $"{host.Id}"])).Succeeded();
+        Result result = await host.EndAsync();
+
+        Assert.Equal(130, result.ExitCode);
+        result.Says("Interrupted: the device holds the beginning of the file at most.");
+        Assert.DoesNotContain("Copied ", result.Output, StringComparison.Ordinal);
+        Assert.Equal(Beginning, await BeginningAsync(source));
+        (string small, _, byte[] bytes) = await SourceAndLinkAsync($"host-small-{signal}", "");
+        (await stranger.RunAsync(await HostAsync(small, disk))).Succeeded().Says($"Copied {bytes.Length} bytes.");
+        Assert.Equal(bytes[..16], await BeginningAsync(disk));
+    }
+
+    [Theory]
+    [InlineData("TERM")]
+    [InlineData("INT")]
+    public async Task A_relay_that_is_told_to_end_in_the_middle_leaves_the_destination_as_it_was_and_nothing_beside_it(string signal)
+    {
+        await TestAsync();
+        string source = await LargeAsync($"relay-large-{signal}", 2L << 30);
+        string folder = Directory.CreateDirectory(Path.Combine(yard.Root, $"relay-{signal}")).FullName;
+        string target = Path.Combine(folder, "target");
+        await File.WriteAllTextAsync(target, "before", TestContext.Current.CancellationToken);
+        Shell stranger = yard.Stranger("samples");
+        using Shell.Running relay = stranger.Start(await RelayCommandAsync(source, target));
+        await HoldsAsync(relay, () => Directory.GetFiles(folder, "target.*.partial").SingleOrDefault());
+
+        (await stranger.RunAsync(["kill", $"-{signal}", $"{relay.Id}"])).Succeeded();
+        Result result = await relay.EndAsync();
+
+        Assert.Equal((130, "interrupted: DST is as it was"), (result.ExitCode, result.Output.TrimEnd()));
+        Assert.Equal([target], Directory.GetFileSystemEntries(folder));
+        Assert.Equal("before", await File.ReadAllTextAsync(target, TestContext.Current.CancellationToken));
+        Assert.Equal(Beginning, await BeginningAsync(source));
     }
 
     [Fact]
@@ -165,8 +213,38 @@ public sealed class SampleTests(Yard yard)
         return Task.FromResult(plugins);
     });
 
-    private async Task<Result> RelayAsync(string source, string target) =>
-        await yard.Stranger("samples").RunAsync(["env", $"DMABUFIO_PLUGINS={await PluginsAsync()}", "dotnet", Output("StorageToNetwork", "StorageToNetwork.dll"), source, target]);
+    private async Task<Result> RelayAsync(string source, string target) => await yard.Stranger("samples").RunAsync(await RelayCommandAsync(source, target));
+
+    private async Task<string[]> RelayCommandAsync(string source, string target) =>
+        ["env", $"DMABUFIO_PLUGINS={await PluginsAsync()}", "dotnet", Output("StorageToNetwork", "StorageToNetwork.dll"), source, target];
+
+    // A host that copies a file to an NVMe device on another, once.
+    private async Task<string[]> HostAsync(string source, string target) =>
+        ["dotnet", Output("FileToDisk", "FileToDisk.dll"), $"--DmaBufIo:PluginFolder={await PluginsAsync()}", "--DmaBufIo:HotReload:EnableHotReload=false", $"--Copy:File={source}", $"--Copy:Device=nvme:{target}"];
+
+    private static byte[] Beginning => [.. Enumerable.Range(1, 16).Select(static i => (byte)i)];
+
+    // So large that no copy of it is over before a signal comes; it takes no room, but for its beginning.
+    private async Task<string> LargeAsync(string name, long size)
+    {
+        string path = Path.Combine(yard.Root, name);
+        await File.WriteAllBytesAsync(path, Beginning, TestContext.Current.CancellationToken);
+        using FileStream file = File.OpenWrite(path);
+        file.SetLength(size);
+        return path;
+    }
+
+    private static async Task<byte[]> BeginningAsync(string path)
+    {
+        byte[] found = new byte[Beginning.Length];
+        await using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+        await file.ReadExactlyAsync(found, TestContext.Current.CancellationToken);
+        return found;
+    }
+
+    /// <summary>Waits until the beginning has arrived, while most is still to come.</summary>
+    private static Task HoldsAsync(Shell.Running copying, Func<string?> target) =>
+        copying.DoesAsync(async () => target() is { } path && new FileInfo(path).Length >= Beginning.Length && (await BeginningAsync(path)).SequenceEqual(Beginning), "brought the beginning of its file");
 
     // Built and tested once; what is built is there also when a test of theirs fails.
     private Task<Result> TestAsync() => yard.OnceAsync("samples", async () =>

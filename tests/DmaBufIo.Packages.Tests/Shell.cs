@@ -83,13 +83,16 @@ internal sealed class Shell(string folder, IReadOnlyDictionary<string, string?> 
         }
 
         /// <summary>Waits until it has written something.</summary>
-        internal async Task WritesAsync(string text)
+        internal Task WritesAsync(string text) => DoesAsync(() => Task.FromResult(Output.Contains(text, StringComparison.Ordinal)), $"written: {text}");
+
+        /// <summary>Waits until it has done something, while it runs.</summary>
+        internal async Task DoesAsync(Func<Task<bool>> isSo, string what)
         {
             long started = Stopwatch.GetTimestamp();
-            while (!Output.Contains(text, StringComparison.Ordinal))
+            while (!await isSo())
             {
                 if (process.HasExited || Stopwatch.GetElapsedTime(started) > s_limit)
-                    Assert.Fail($"{command} has not written: {text}{Environment.NewLine}{Output}");
+                    Assert.Fail($"{command} has not {what}{Environment.NewLine}{Output}");
                 await Task.Delay(20, TestContext.Current.CancellationToken);
             }
         }

@@ -19,7 +19,8 @@ public sealed class ValidationTests(Yard yard)
     [Fact]
     public async Task The_same_public_face_passes() => (await PackAgainstAsync(Build.Version, yard.Package("DmaBufIo.Core"))).Succeeded();
 
+    // The mark of a validation is an intermediate file: it belongs to the yard, not beside the sources.
     private async Task<Result> PackAgainstAsync(string version, string package) => await yard.House.DotnetAsync(
         "pack", "Core/DmaBufIo.Core", "--no-build", "-c", Build.Configuration, "-o", Path.Combine(yard.Root, "validated"),
-        $"-p:NuspecOutputPath={yard.Root}/nuspecs", $"-p:PackageValidationBaselineVersion={version}", $"-p:PackageValidationBaselinePath={package}");
+        $"-p:NuspecOutputPath={yard.Root}/nuspecs", $"-p:IntermediateOutputPath={yard.Root}/validated/{version}/", $"-p:PackageValidationBaselineVersion={version}", $"-p:PackageValidationBaselinePath={package}");
 }

@@ -85,5 +85,5 @@ public abstract class ComplianceContract(IPluginFixture fixture) : Contract(fixt
     }
 
     private static string FixtureOf(string contract) =>
-        contract == nameof(PluginContract) ? nameof(IPluginExpressions) : $"I{contract.Replace("Contract", "Fixture", StringComparison.Ordinal)}";
+        contract == nameof(PluginContract) ? nameof(IExpressionFixture) : $"I{contract.Replace("Contract", "Fixture", StringComparison.Ordinal)}";
 }

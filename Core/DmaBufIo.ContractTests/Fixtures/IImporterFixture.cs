@@ -25,8 +25,8 @@ public enum ImporterCapabilities
     /// <summary>The device can be removed under load (<see cref="ImporterTarget.Remove"/>).</summary>
     Remove = 2,
 
-    /// <summary>What was written can be read again: offsets name places. Not so for a device of messages.</summary>
-    Addressable = 4,
+    /// <summary>What was written is read again: offsets name places. Not so for a device of messages, nor for one that completes and moves nothing.</summary>
+    KeepsData = 4,
 
     /// <summary>Requests may be vectors of ranges (I6).</summary>
     Vectors = 8,
@@ -56,6 +56,9 @@ public enum ImporterCapabilities
     /// <summary>The device is one end of a connection: a request that fails ends it, and all that are posted on it.</summary>
     Connected = 1024,
 
-    /// <summary>A storage device with everything: all but <see cref="Paged"/>, <see cref="Redundant"/> and <see cref="Connected"/>.</summary>
-    Storage = Reset | Remove | Addressable | Vectors | Interrupts | MovesData | WorksAlone | Quiet,
+    /// <summary>
+    /// A storage device with everything: <see cref="Reset"/>, <see cref="Remove"/>, <see cref="KeepsData"/>, <see cref="Vectors"/>, <see cref="Interrupts"/>, <see cref="MovesData"/>, <see cref="WorksAlone"/> and
+    /// <see cref="Quiet"/>; not <see cref="Paged"/>, <see cref="Redundant"/>, <see cref="Connected"/>. Take away what yours cannot: <c>Storage &amp; ~Reset</c>.
+    /// </summary>
+    Storage = Reset | Remove | KeepsData | Vectors | Interrupts | MovesData | WorksAlone | Quiet,
 }

@@ -13,7 +13,7 @@ public abstract partial class ImporterContract
         new StageSetup(),
         stage =>
         {
-            SkipUnless(ImporterCapabilities.Quiet | ImporterCapabilities.Addressable);
+            SkipUnless(ImporterCapabilities.Quiet | ImporterCapabilities.KeepsData);
             const int Requests = 4096;
             int length = stage.Blocks(4096);
             var completions = new RingCompletion[32];

@@ -42,7 +42,7 @@ public abstract partial class ImporterContract
 
     private long FileOffset(ImporterStage stage, int length)
     {
-        if (!Can(ImporterCapabilities.Addressable))
+        if (!Can(ImporterCapabilities.KeepsData))
             return 0;
         long room = stage.Target.Capacity - length;
         return room / 2 / stage.Target.BlockSize * stage.Target.BlockSize;

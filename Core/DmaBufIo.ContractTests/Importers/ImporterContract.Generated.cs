@@ -13,7 +13,7 @@ public abstract partial class ImporterContract
     public virtual void R4_any_sequence_of_requests_moves_registrations_and_resets_leaves_what_two_byte_arrays_say() => InBothDesigns(
         stage =>
         {
-            SkipUnless(ImporterCapabilities.Addressable | ImporterCapabilities.MovesData);
+            SkipUnless(ImporterCapabilities.KeepsData | ImporterCapabilities.MovesData);
             Verb[] verbs = [Verb.Read, Verb.Read, Verb.Read, Verb.Write, Verb.Write, Verb.Write, Verb.Reap, Verb.Move, Verb.Register, .. Can(ImporterCapabilities.Reset) ? [Verb.Reset] : Array.Empty<Verb>()];
             Gen<int> number = Gen.Choose(0, 1 << 16);
             Gen<Step> steps =

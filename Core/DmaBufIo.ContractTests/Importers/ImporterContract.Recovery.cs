@@ -12,7 +12,7 @@ public abstract partial class ImporterContract
     [Fact]
     public virtual void T11_a_reset_under_load_comes_to_its_end() => InBothDesigns(stage =>
     {
-        SkipUnless(ImporterCapabilities.Reset | ImporterCapabilities.Addressable | ImporterCapabilities.MovesData);
+        SkipUnless(ImporterCapabilities.Reset | ImporterCapabilities.KeepsData | ImporterCapabilities.MovesData);
         for (int round = 0; round < 3; round++)
         {
             EndUnderLoad(stage, stage.Target.Reset, "a reset");
@@ -99,7 +99,7 @@ public abstract partial class ImporterContract
     [Fact]
     public virtual void N6_requests_whose_DMA_fails_end_with_an_error_and_give_everything_back() => OnStage(stage =>
     {
-        SkipUnless(ImporterCapabilities.MovesData | ImporterCapabilities.Addressable);
+        SkipUnless(ImporterCapabilities.MovesData | ImporterCapabilities.KeepsData);
         const int Requests = 48;
         int length = stage.Blocks(512);
         stage.CheckRead(0, 0, Bytes(1, length));
@@ -136,7 +136,7 @@ public abstract partial class ImporterContract
     [Fact]
     public virtual void N6_a_DMA_that_fails_costs_its_own_request_alone() => OnStage(stage =>
     {
-        SkipUnless(ImporterCapabilities.MovesData | ImporterCapabilities.Addressable);
+        SkipUnless(ImporterCapabilities.MovesData | ImporterCapabilities.KeepsData);
         const int Requests = 16;
         int length = stage.Blocks(4096);
         for (int which = 0; which < Requests; which += 5)

@@ -45,7 +45,7 @@ public abstract partial class ImporterContract
     [Fact]
     public virtual void T16_a_full_queue_loses_and_doubles_nothing() => OnStage(stage =>
     {
-        SkipUnless(ImporterCapabilities.Addressable | ImporterCapabilities.Vectors);
+        SkipUnless(ImporterCapabilities.KeepsData | ImporterCapabilities.Vectors);
         const int Requests = 64;
         const int Ranges = 8;
         int block = stage.Blocks(512);
@@ -104,7 +104,7 @@ public abstract partial class ImporterContract
     public virtual void I6_the_ranges_of_a_request_are_transferred_in_order() => OnStage(
         stage =>
         {
-            SkipUnless(ImporterCapabilities.Vectors | ImporterCapabilities.Addressable);
+            SkipUnless(ImporterCapabilities.Vectors | ImporterCapabilities.KeepsData);
             int block = stage.Blocks(512);
             BufferRange[] ranges = [new(40960, 2 * block), new(4096 - stage.Target.MemoryAlignment, block), new(0, 0), new(16384, 3 * block)];
             int length = (int)ranges.Sum(static r => r.Length);

@@ -18,7 +18,7 @@ internal sealed class ImporterStage : IStage
     {
         _setup = setup;
         World = world;
-        HasPlaces = (fixture.Capabilities & ImporterCapabilities.Addressable) != 0;
+        HasPlaces = (fixture.Capabilities & ImporterCapabilities.KeepsData) != 0;
         Target = fixture.Open(world);
         world.AtGiveUp(Close);
         Buffer = world.CreateBuffer("contract", setup.Pieces);

@@ -72,7 +72,7 @@ public abstract partial class PciFunctionContract
     {
         public string? PluginFolder => inner.PluginFolder;
 
-        public ImporterCapabilities Capabilities => ImporterCapabilities.Addressable | ImporterCapabilities.MovesData;
+        public ImporterCapabilities Capabilities => ImporterCapabilities.KeepsData | ImporterCapabilities.MovesData;
 
         public ImporterTarget Open(ContractWorld world) => inner.OpenWithDriver(world);
     }

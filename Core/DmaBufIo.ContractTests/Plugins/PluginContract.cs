@@ -10,9 +10,9 @@ namespace DmaBufIo.ContractTests;
 /// virtual: an author may add to one, and says so where one is left out.
 /// </summary>
 /// <param name="fixture">Names the plugin and its expressions.</param>
-public abstract partial class PluginContract(IPluginExpressions fixture) : Contract(new FixtureWith<PuppetDevicesPlugin>(fixture))
+public abstract partial class PluginContract(IExpressionFixture fixture) : Contract(new FixtureWith<PuppetDevicesPlugin>(fixture))
 {
-    private protected IPluginExpressions Fixture { get; } = fixture;
+    private protected IExpressionFixture Fixture { get; } = fixture;
 
     /// <summary>A right expression as the parser reads it; exporters are words with options.</summary>
     private static DeviceExpression Parse(ContractWorld world, string expression) =>

@@ -14,7 +14,7 @@ internal static class PluginUseOf
 {
     /// <summary>Opens and closes.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    internal static void OpenAndClose(ContractWorld world, IPluginExpressions fixture, string expression)
+    internal static void OpenAndClose(ContractWorld world, IExpressionFixture fixture, string expression)
     {
         if (IsExporter(world, expression))
         {
@@ -29,7 +29,7 @@ internal static class PluginUseOf
 
     /// <summary>Opens, moves data with registered buffers where there is a file, and closes.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    internal static void OpenUseAndClose(ContractWorld world, IPluginExpressions fixture, string expression)
+    internal static void OpenUseAndClose(ContractWorld world, IExpressionFixture fixture, string expression)
     {
         if (IsExporter(world, expression))
         {
@@ -62,7 +62,7 @@ internal static class PluginUseOf
     private static bool IsExporter(ContractWorld world, string expression) =>
         world.Host.Plugins.ExporterWords.Contains(expression.Split(':', 2)[0], StringComparer.Ordinal);
 
-    private static void UseBuffer(ContractWorld world, IPluginExpressions fixture, string expression)
+    private static void UseBuffer(ContractWorld world, IExpressionFixture fixture, string expression)
     {
         using ExportedBuffer buffer = world.Host.CreateBuffer(expression, "contract", fixture.BufferSize);
         using OpenedDevice device = world.Host.Open("puppet:user,size=1M");

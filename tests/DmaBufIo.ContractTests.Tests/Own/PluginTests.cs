@@ -4,7 +4,7 @@ using DmaBufIo.Rdma;
 namespace DmaBufIo.ContractTests.Tests.Own;
 
 /// <summary>A plugin of this repository: its folder, those it stands on, its expressions.</summary>
-internal class OwnPlugin(string? name, string[] others, Func<ContractWorld, string[]> right, Func<ContractWorld, string[]>? wrong = null) : IPluginExpressions
+internal class OwnPlugin(string? name, string[] others, Func<ContractWorld, string[]> right, Func<ContractWorld, string[]>? wrong = null) : IExpressionFixture
 {
     internal const string Nvme = "DmaBufIo.Importers.NvmePci";
     internal const string Model = "DmaBufIo.Pci.Model";
@@ -119,7 +119,7 @@ internal sealed class RnicPlugin() : OwnPlugin(
 }
 
 /// <summary>The plugin with a fault; without one it is correct.</summary>
-internal sealed class FaultyPluginFixture : IPluginExpressions
+internal sealed class FaultyPluginFixture : IExpressionFixture
 {
     internal FaultyPluginFixture(string? fault) => AppContext.SetData("faulty-plugin", fault);
 

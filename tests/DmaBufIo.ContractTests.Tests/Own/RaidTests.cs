@@ -54,7 +54,7 @@ internal sealed class RaidImporterFixture(int members, Func<IReadOnlyList<string
     public IReadOnlyList<string> OtherPluginFolders => [PluginFolders.Of("DmaBufIo.Pci.Model"), PluginFolders.Of("DmaBufIo.Importers.NvmePci")];
 
     public ImporterCapabilities Capabilities =>
-        ImporterCapabilities.Remove | ImporterCapabilities.Addressable | ImporterCapabilities.Vectors | ImporterCapabilities.Interrupts | ImporterCapabilities.MovesData | ImporterCapabilities.Redundant;
+        ImporterCapabilities.Remove | ImporterCapabilities.KeepsData | ImporterCapabilities.Vectors | ImporterCapabilities.Interrupts | ImporterCapabilities.MovesData | ImporterCapabilities.Redundant;
 
     public ImporterTarget Open(ContractWorld world) =>
         new BlockDeviceTarget(world, write([.. Enumerable.Range(0, members).Select(i => $"nvme:{world.CreateFile($"disk{i}", 2 << 20)}")]));

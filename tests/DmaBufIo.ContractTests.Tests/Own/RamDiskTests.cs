@@ -6,7 +6,7 @@ internal sealed class RamDiskFixture : IImporterFixture
     public string? PluginFolder => PluginFolders.Of("RamDisk");
 
     public ImporterCapabilities Capabilities =>
-        ImporterCapabilities.Remove | ImporterCapabilities.Addressable | ImporterCapabilities.Vectors | ImporterCapabilities.MovesData | ImporterCapabilities.WorksAlone | ImporterCapabilities.Quiet;
+        ImporterCapabilities.Remove | ImporterCapabilities.KeepsData | ImporterCapabilities.Vectors | ImporterCapabilities.MovesData | ImporterCapabilities.WorksAlone | ImporterCapabilities.Quiet;
 
     public ImporterTarget Open(ContractWorld world) => new BlockDeviceTarget(world, "ramdisk:4M");
 }

@@ -3,7 +3,7 @@ using DmaBufIo.Hosting;
 namespace DmaBufIo.ContractTests;
 
 /// <summary>What <see cref="PluginContract"/> asks of an author: expressions that open, and some that must not.</summary>
-public interface IPluginExpressions : IPluginFixture
+public interface IExpressionFixture : IPluginFixture
 {
     /// <summary>
     /// Expressions of devices, files and buffers that open, one or more for each word of the plugin; for one without words, what makes a host use it. Together they give each of its options
