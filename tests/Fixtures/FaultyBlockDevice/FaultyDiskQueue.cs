@@ -4,8 +4,8 @@ using DmaBufIo.Io;
 
 namespace DmaBufIo.Fixtures.FaultyBlockDevice;
 
-/// <summary>A circle of bios: taken, then moved when the doorbell rings, then ended when polled.</summary>
-internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPool bios, int depth) : BlockQueue
+/// <summary>A circle of bios: taken, then moved when the doorbell rings, then ended when polled; sooner where the disk is of that kind.</summary>
+internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPool bios, int depth, DiskEnds ends) : BlockQueue, IWorkingQueue
 {
     private readonly Slot[] _slots = new Slot[depth];
     private Action? _handler;
@@ -31,11 +31,15 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
                 bios.End(bio, Errno.Ok);
         }
 
+        if (ends == DiskEnds.Submit)
+            WorkAndEnd();
         return count > 4 && disk.Fault.Is("takes-more-than-it-says") ? count - 1 : count;
     }
 
     public override void Commit()
     {
+        if (ends != DiskEnds.Poll)
+            WorkAndEnd();
         if (_rung == _taken)
             return;
         Volatile.Write(ref _rung, _taken);
@@ -73,7 +77,7 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
     public override void Dispose() => disk.Forget(context);
 
     /// <summary>Moves what was rung for: on the owner's thread, or on the disk's.</summary>
-    internal void Work()
+    public void Work()
     {
         long rung = Volatile.Read(ref _rung);
         bool isFirst = true;
@@ -88,6 +92,13 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
                 _handler?.Invoke();
             isFirst = false;
         }
+    }
+
+    private void WorkAndEnd()
+    {
+        Volatile.Write(ref _rung, _taken);
+        Work();
+        Poll(int.MaxValue);
     }
 
     private struct Slot(BioHandle handle, Bio bio, object? backing)
