@@ -38,7 +38,7 @@ public abstract partial class BlockDeviceContract
             foreach (int wanted in new[] { 1, stage.Block + 1, 4096, 20000, 65536, 131072, 1 << 20, largest - stage.Block, largest })
             {
                 int size = Math.Clamp(stage.Blocks(Math.Max(1, wanted)), stage.Block, largest);
-                foreach (long memory in new long[] { 0, align, 512 + align, 4096 - align, 12288 })
+                foreach (long memory in new long[] { 0, align, (512 + align) & -align, 4096 - align, 12288 })
                 {
                     long place = (stage.Device.Capacity - size) / stage.Block * stage.Block;
                     byte[] data = Bytes(size + (int)memory, size);
@@ -57,6 +57,7 @@ public abstract partial class BlockDeviceContract
     public virtual void B3_a_bio_of_as_many_segments_as_the_limits_allow_is_taken() => OnStage(stage =>
     {
         SkipUnless(BlockDeviceCapabilities.Tokens);
+        SkipUnless(Pieces(0, stage.Block) <= stage.Limits.MaxSegments, $"A block of {stage.Block} bytes has more than {stage.Limits.MaxSegments} pieces of a page.");
         PuppetExporter buffer = stage.World.CreateBuffer("fragments", [.. Enumerable.Repeat(4096L, 256)]);
         DmaBufToken token = stage.Register(buffer);
         BlockLane lane = stage.Lane();
@@ -68,6 +69,9 @@ public abstract partial class BlockDeviceContract
         {
             foreach (long memory in new long[] { 0, stage.Limits.DmaAlignment, 4096 - stage.Limits.DmaAlignment })
             {
+                // An unaligned start touches one piece more, and where one segment is all, that is too many.
+                if (Pieces(memory, size) > stage.Limits.MaxSegments)
+                    continue;
                 byte[] data = Bytes(size + (int)memory, size);
                 buffer.Write(memory, data);
                 var plan = new BioPlan(BioOperation.Write, 0, memory, size, null, token);
@@ -97,7 +101,7 @@ public abstract partial class BlockDeviceContract
             const long Gigabyte = 1L << 30;
             stage.World.Check(stage.Device.Capacity >= (4 * Gigabyte) + (1 << 20), "B4", $"the fixture's large device has {stage.Device.Capacity} bytes.");
             BlockLane lane = stage.Lane();
-            int size = stage.Blocks(4096);
+            int size = stage.BioOf(4096);
             long end = stage.Device.Capacity - size;
             long[] places = [65536, end & 0xFFFF_FFFF & -stage.Block, (2 * Gigabyte) + 65536, (4 * Gigabyte) + 65536, end];
             places = [.. places.Distinct()];
@@ -117,6 +121,7 @@ public abstract partial class BlockDeviceContract
     public virtual void B4_a_request_longer_than_any_bio_moves_all_its_bytes() => OnStage(stage =>
     {
         int length = (int)Math.Min(Math.Min((stage.Limits.MaxBytes * 3L) + stage.Block, 3 << 20), stage.Device.Capacity) / stage.Block * stage.Block;
+        SkipUnless(length > stage.Limits.MaxBytes, $"Bios may have {stage.Limits.MaxBytes} bytes: no request of the contract is longer.");
         byte[] data = Bytes(4, length);
         stage.Put(BioBacking.Pages, 0, data);
         var file = new BlockDeviceFile(stage.Device);
@@ -141,6 +146,9 @@ public abstract partial class BlockDeviceContract
             file.Put();
         }
     });
+
+    /// <summary>How many pieces of a page a range touches.</summary>
+    private static long Pieces(long offset, long size) => ((offset + size + 4095) / 4096) - (offset / 4096);
 
     private static void Reap(BlockDeviceStage stage, Ring ring, int length, string what)
     {

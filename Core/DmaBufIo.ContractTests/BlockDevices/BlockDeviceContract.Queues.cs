@@ -12,14 +12,15 @@ public abstract partial class BlockDeviceContract
     [Fact]
     public virtual void Q1_a_queue_takes_the_first_and_leaves_the_rest() => OnStage(stage =>
     {
-        const int Count = 192;
-        BlockLane lane = stage.Lane(16);
-        int size = stage.Blocks(512);
-        BioPlan[] plans = new BioPlan[Count];
-        for (int i = 0; i < Count; i++)
+        int size = stage.BioOf(512);
+        int apart = Math.Max(size, stage.Limits.DmaAlignment);
+        int count = (int)Math.Min(192, Math.Min(stage.Device.Capacity / size, BlockDeviceStage.MemorySize / apart));
+        BlockLane lane = stage.Lane(Math.Min(16, count / 4));
+        BioPlan[] plans = new BioPlan[count];
+        for (int i = 0; i < count; i++)
         {
             BioBacking kind = stage.Kinds[i % stage.Kinds.Length];
-            plans[i] = stage.Plan(kind, BioOperation.Write, (long)i * size, (long)i * size, size);
+            plans[i] = stage.Plan(kind, BioOperation.Write, (long)i * size, (long)i * apart, size);
             stage.Put(kind, plans[i].Offset, Bytes(i, size));
         }
 
@@ -31,17 +32,17 @@ public abstract partial class BlockDeviceContract
                 done += taken;
                 lane.Commit();
                 lane.Poll();
-                return done == Count;
+                return done == count;
             },
             "Q1",
-            $"of {Count} bios only {done} were taken, although those before them have ended.");
+            $"of {count} bios only {done} were taken, although those before them have ended.");
         lane.Finish("Q1");
-        stage.World.Check(lane.Requests.Count == Count, "Q1", $"{lane.Requests.Count} bios were taken of {Count}.");
+        stage.World.Check(lane.Requests.Count == count, "Q1", $"{lane.Requests.Count} bios were taken of {count}.");
         foreach (BlockRequest request in lane.Requests)
             stage.World.Check(request.Status == Errno.Ok, "Q1", $"a {request} that was taken when there was room again ended with {request.Status}.");
         if (!Can(BlockDeviceCapabilities.KeepsData))
             return;
-        for (int i = 0; i < Count; i++)
+        for (int i = 0; i < count; i++)
             stage.CheckRead(lane, BioBacking.Pages, plans[i].Sector << 9, 1 << 20, Bytes(i, size), "Q1");
     });
 
@@ -50,7 +51,8 @@ public abstract partial class BlockDeviceContract
     public virtual void Q1_room_that_was_promised_is_there() => OnStage(stage =>
     {
         BlockLane lane = stage.Lane(16);
-        BioPlan read = stage.Plan(BioBacking.Pages, BioOperation.Read, 0, 0, stage.Blocks(4096));
+        BioPlan read = stage.Plan(BioBacking.Pages, BioOperation.Read, 0, 0, stage.BioOf(4096));
+        SkipUnless(lane.Room() > 0, "The queue does not say how much room it has.");
         for (int round = 0; round < 40; round++)
         {
             int room = Math.Min(lane.Room(), lane.Bios.Free);
@@ -76,7 +78,7 @@ public abstract partial class BlockDeviceContract
     {
         const int Count = 12;
         BlockLane lane = stage.Lane();
-        BioPlan read = stage.Plan(BioBacking.Pages, BioOperation.Read, 0, 0, stage.Blocks(512));
+        BioPlan read = stage.Plan(BioBacking.Pages, BioOperation.Read, 0, 0, stage.BioOf(512));
         for (int max = 1; max <= 5; max += 2)
         {
             int most = Can(BlockDeviceCapabilities.Stacked) ? Count : max;
@@ -125,19 +127,35 @@ public abstract partial class BlockDeviceContract
         SkipUnless(BlockDeviceCapabilities.MovesData);
         BlockLane lane = stage.Lane();
         using var hold = new DmaHold(stage.World.Fabric, BlockDeviceStage.PagesName);
+        int polls = 0;
+        int thread = 0;
         IActor owner = stage.World.Actors.Start("owner", () =>
         {
-            lane.Submit(stage.Plan(BioBacking.Pages, BioOperation.Read, 0, 0, stage.Blocks(4096)));
-            lane.Finish();
+            Volatile.Write(ref thread, Environment.CurrentManagedThreadId);
+            lane.Submit(stage.Plan(BioBacking.Pages, BioOperation.Read, 0, 0, stage.BioOf(4096)));
+            lane.Commit();
+            stage.World.Eventually(
+                () =>
+                {
+                    lane.Poll();
+                    Interlocked.Increment(ref polls);
+                    return lane.InFlight == 0;
+                },
+                "N8",
+                "a read does not end.");
+            lane.CheckEndedOnce();
         });
-        stage.World.Eventually(() => hold.IsHeld, "N8", "the device did not begin to move the data of a read.");
+        stage.World.Eventually(() => hold.IsHeld || owner.HasEnded, "N8", "the device did not begin to move the data of a read.");
 
         // The owner polls while the device waits, where the device has a thread of its own; a device without one works in the owner's calls.
-        for (int i = 0; i < 1000; i++)
-        {
-            stage.World.Check(lane.InFlight == 1, "Q2", "a read ended while the device was moving its data.");
-            Thread.Yield();
-        }
+        int seen = Volatile.Read(ref polls);
+        stage.World.Eventually(
+            () => hold.Holds(Volatile.Read(ref thread)) || Volatile.Read(ref polls) > seen + 2 || owner.HasEnded,
+            "N8",
+            "a poll does not return while the device moves the data of a read.");
+        if (owner.HasEnded)
+            owner.Join();
+        stage.World.Check(hold.IsHeld && lane.InFlight == 1, "Q2", "a read ended while the device was moving its data, or before.");
 
         hold.Release();
         owner.Join();
@@ -148,12 +166,13 @@ public abstract partial class BlockDeviceContract
     public virtual void Q2_two_queues_of_two_contexts_do_not_disturb_each_other() => OnStage(stage =>
     {
         const int Rounds = 150;
-        int size = stage.Blocks(4096);
+        int size = stage.BioOf(4096);
         BlockLane[] lanes = [stage.Lane(8), stage.Lane(8)];
         _ = stage.Pages;
         if (stage.Kinds.Length > 1)
             _ = stage.Token;
-        stage.World.Actors.Run(("first", () => Work(0)), ("second", () => Work(1)));
+        IActor[] owners = [stage.World.Actors.Start("first", () => Work(0)), stage.World.Actors.Start("second", () => Work(1))];
+        stage.World.JoinAll(owners, () => lanes[0].Requests.Count + lanes[1].Requests.Count, "Q2", "of two queues that are used at once one stands still.");
 
         void Work(int number)
         {
@@ -165,13 +184,13 @@ public abstract partial class BlockDeviceContract
                 var plans = new BioPlan[random.Next(1, 8)];
                 for (int i = 0; i < plans.Length; i++)
                 {
-                    plans[i] = stage.Plan(kind, BioOperation.Write, ((number * 16) + i) * (long)size, ((number * 16) + i) * (long)size, size);
+                    plans[i] = stage.Plan(kind, BioOperation.Write, ((number * 8) + i) * (long)size, ((number * 8) + i) * (long)size, size);
                     stage.Put(kind, plans[i].Offset, Bytes((number << 16) + (round << 4) + i, size));
                 }
 
                 lane.Do("Q2", plans);
                 for (int i = 0; i < plans.Length; i++)
-                    plans[i] = plans[i] with { Operation = BioOperation.Read, Offset = plans[i].Offset + (64 * size) };
+                    plans[i] = plans[i] with { Operation = BioOperation.Read, Offset = plans[i].Offset + (16L * size) };
                 lane.Do("Q2", plans);
                 for (int i = 0; i < plans.Length && Can(BlockDeviceCapabilities.KeepsData); i++)
                     stage.CheckSame(Bytes((number << 16) + (round << 4) + i, size), stage.Get(kind, plans[i].Offset, size), "Q2", $"what a {plans[i]} has brought while another context used the device");
@@ -188,11 +207,12 @@ public abstract partial class BlockDeviceContract
         long calls = 0;
         bool has = stage.World.Expect("Q3", "When interrupts were asked for", () => lane.Queue.TryEnableInterrupts(() => Interlocked.Increment(ref calls)));
         stage.World.Check(has, "Q3", "the fixture lists the capability Interrupts, and TryEnableInterrupts answered that there are none.");
-        BioPlan read = stage.Plan(BioBacking.Pages, BioOperation.Read, 0, 0, stage.Blocks(4096));
+        BioPlan read = stage.Plan(BioBacking.Pages, BioOperation.Read, 0, 0, stage.BioOf(4096));
         using DmaGate? gate = Can(BlockDeviceCapabilities.MovesData) ? new DmaGate(stage.World.Fabric, BlockDeviceStage.PagesName) : null;
         for (int round = 0; round < 200; round++)
         {
-            lane.Submit([.. Enumerable.Repeat(read, round % 4 == 3 ? 16 : 1)]);
+            BioPlan[] reads = [.. Enumerable.Repeat(read, round % 4 == 3 ? 16 : 1)];
+            stage.World.Eventually(() => lane.Submit(reads) > 0, "Q1", "the queue takes nothing although nothing is in flight.");
             lane.Commit();
             while (lane.InFlight != 0)
             {
@@ -223,7 +243,7 @@ public abstract partial class BlockDeviceContract
     {
         BlockLane lane = stage.Lane();
         stage.World.Check(lane.Try(BioPlan.Flush) == Errno.Ok, "Q4", $"a flush ended with {lane.Requests[^1].Status}.");
-        BioPlan write = stage.Plan(BioBacking.Pages, BioOperation.Write, 0, 0, stage.Blocks(4096));
+        BioPlan write = stage.Plan(BioBacking.Pages, BioOperation.Write, 0, 0, stage.BioOf(4096));
         lane.Do("Q4", write, BioPlan.Flush, write, BioPlan.Flush, BioPlan.Flush);
     });
 
@@ -237,7 +257,7 @@ public abstract partial class BlockDeviceContract
         },
         stage =>
         {
-            int size = stage.Blocks(4096);
+            int size = stage.BioOf(4096);
             stage.World.Check(stage.Device.IsReadOnly, "Q4", "the fixture has opened a write-protected device, and IsReadOnly is false.");
             BlockLane lane = stage.Lane();
             lane.Do("Q4", stage.Plan(BioBacking.Pages, BioOperation.Read, 0, 0, size));

@@ -24,7 +24,7 @@ public abstract partial class BlockDeviceContract
         // Registered once per file, twice at once.
         DmaBufToken second = stage.Register(stage.Buffer);
         BlockLane lane = stage.Lane();
-        int size = stage.Blocks(4096);
+        int size = stage.BioOf(4096);
         lane.Do("B6", stage.Plan(BioBacking.Map, BioOperation.Write, 0, 0, size), new BioPlan(BioOperation.Read, (stage.Device.Capacity - size) >> 9, 65536, size, null, second));
     });
 
@@ -36,7 +36,7 @@ public abstract partial class BlockDeviceContract
         int largest = Math.Min(stage.LargestBio, 300 << 10) / stage.Block * stage.Block;
         foreach (BioBacking kind in stage.Kinds)
         {
-            foreach ((long place, int size) in new[] { (0L, stage.Blocks(4096)), ((128L << 10) - stage.Block, stage.Blocks(12288)), (stage.Blocks(65536 + 4096), largest) })
+            foreach ((long place, int size) in new[] { (0L, stage.BioOf(4096)), ((128L << 10) - stage.Block, stage.BioOf(12288)), (stage.Blocks(65536 + 4096), largest) })
             {
                 byte[] data = Bytes(size + (int)place, size);
                 using (var parts = new PartLog(members, Fixture.ReservedOnMembers))
@@ -62,7 +62,7 @@ public abstract partial class BlockDeviceContract
     public virtual void B2_a_flush_reaches_every_member() => OnPuppets((stage, members) =>
     {
         BlockLane lane = stage.Lane();
-        lane.Do("B2", stage.Plan(BioBacking.Pages, BioOperation.Write, 0, 0, stage.Blocks(4096)));
+        lane.Do("B2", stage.Plan(BioBacking.Pages, BioOperation.Write, 0, 0, stage.BioOf(4096)));
         using var parts = new PartLog(members, Fixture.ReservedOnMembers);
         lane.Do("B2", BioPlan.Flush);
         for (int i = 0; i < members.Length; i++)
@@ -80,7 +80,9 @@ public abstract partial class BlockDeviceContract
     {
         const int Count = 24;
         BlockLane lane = stage.Lane(Count);
-        int size = Math.Min(stage.LargestBio, stage.Blocks(100 << 10));
+        const int Together = 8; // more than members have room for, also where a bio is one part
+        const long Slot = 256 << 10;
+        int size = stage.BioOf(100 << 10);
         byte[] data = Bytes(5, size);
         stage.Write(lane, BioBacking.Pages, 0, 0, data, "B2");
         foreach (PuppetBlockDevice member in members)
@@ -91,8 +93,12 @@ public abstract partial class BlockDeviceContract
             for (int i = 0; i < Count; i++)
             {
                 BioBacking kind = stage.Kinds[i % stage.Kinds.Length];
-                lane.Do("B2", stage.Plan(kind, BioOperation.Read, 0, 65536, size), stage.Plan(kind, BioOperation.Read, 0, 1 << 20, size));
-                stage.CheckSame(data, stage.Get(kind, 1 << 20, size), "B2", "what a read with members of little room has brought");
+                BioPlan[] reads = [.. Enumerable.Range(1, Together).Select(k => stage.Plan(kind, BioOperation.Read, 0, k * Slot, size))];
+                foreach (BioPlan read in reads)
+                    stage.Put(kind, read.Offset, new byte[size]);
+                lane.Do("B2", reads);
+                foreach (BioPlan read in reads)
+                    stage.CheckSame(data, stage.Get(kind, read.Offset, size), "B2", "what a read with members of little room has brought");
             }
         });
         foreach (PuppetBlockDevice member in members)
@@ -127,7 +133,7 @@ public abstract partial class BlockDeviceContract
         for (int i = 0; i < members.Length; i++)
             stage.World.Check(members[i].LiveTokens == tokens[i] + 1, "B6", $"a buffer was registered with the whole, and member {i} has {members[i].LiveTokens - tokens[i]} registrations of it.");
         BlockLane lane = stage.Lane();
-        lane.Do("B6", stage.Plan(BioBacking.Map, BioOperation.Read, 0, 0, stage.Blocks(4096)));
+        lane.Do("B6", stage.Plan(BioBacking.Map, BioOperation.Read, 0, 0, stage.BioOf(4096)));
         for (int i = 0; i < members.Length; i++)
             stage.World.Check(members[i].LiveMaps == maps[i] + 1, "B6", $"the whole has a map of the buffer, and member {i} has {members[i].LiveMaps - maps[i]}.");
         token.Release();

@@ -97,6 +97,8 @@ internal sealed class BlockDeviceModel
             lane.Do("B1", plan);
             if (isWrite)
                 data.CopyTo(_contents, start);
+            else
+                _stage.CheckSame(_contents.AsSpan((int)start, (int)size), _stage.Get(kind, memory, (int)size), "B1", $"what a {plan} has brought");
             return;
         }
 

@@ -96,6 +96,9 @@ internal sealed class BlockDeviceStage : IStage, ITokenOwner
     /// <summary>A whole number of blocks, at least as long as asked for.</summary>
     internal int Blocks(int atLeast) => (atLeast + Block - 1) / Block * Block;
 
+    /// <summary>The size of a bio that the device takes: a whole number of blocks, at least as long as asked for where its limits allow.</summary>
+    internal int BioOf(int atLeast) => Math.Min(LargestBio, Blocks(atLeast));
+
     internal BioPlan Plan(BioBacking kind, BioOperation operation, long deviceOffset, long memoryOffset, long size) =>
         new(operation, deviceOffset >> 9, memoryOffset, size, kind == BioBacking.Pages ? Pages : null, kind == BioBacking.Map ? Token : null);
 

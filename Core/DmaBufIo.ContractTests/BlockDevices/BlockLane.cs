@@ -94,6 +94,9 @@ internal sealed class BlockLane : IBioOwner, IPollable, IDisposable
                 Queue.Commit();
                 return true;
             });
+
+            // A device may have ended them already.
+            Bios.Dispatch();
         }
         finally
         {

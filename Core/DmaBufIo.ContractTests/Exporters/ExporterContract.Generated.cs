@@ -40,6 +40,7 @@ public abstract partial class ExporterContract
             PuppetImporter[] importers = [stage.Import("one"), stage.Import("two", tokens: Fenced)];
             int working = importers.Length + (Can(ExporterCapabilities.Jobs) ? 1 : 0);
             int moves = 0;
+            long done = 0;
             void Transfer(int number)
             {
                 PuppetImporter importer = importers[number];
@@ -55,6 +56,7 @@ public abstract partial class ExporterContract
                         importer.Run("F7", "a request beside moves and jobs");
                         importer.Write(at, bytes.Length, 65536);
                         importer.Run("F7", "a request beside moves and jobs");
+                        Interlocked.Increment(ref done);
                         stage.CheckBytes(bytes, importer.Device.Store.Slice(65536, bytes.Length), "F7", $"the bytes that {importer.Device.Name} has put at {at} and finds there, in round {i},");
                     }
                 }
@@ -89,6 +91,7 @@ public abstract partial class ExporterContract
                         byte value = (byte)i;
                         Submit(stage, () => stage.Compute.Fill(stage.Buffer, 2 * Part, Part, value));
                         IComputeJob hash = Submit(stage, () => stage.Compute.Hash(stage.Buffer, 2 * Part, Part));
+                        Interlocked.Increment(ref done);
                         byte[] expected = new byte[Part];
                         expected.AsSpan().Fill(value);
                         world.Check(Done(stage, hash).Span.SequenceEqual(SHA256.HashData(expected)), "T12", $"a job did not find what the job before it had written, in round {i}.");
@@ -106,9 +109,7 @@ public abstract partial class ExporterContract
             if (Can(ExporterCapabilities.Jobs))
                 actors.Add(("jobs", Jobs));
             IActor[] started = [.. actors.Select(a => world.Actors.Start(a.Item1, a.Item2))];
-            world.Eventually(() => Array.TrueForAll(started, static a => a.HasEnded), "F7", "devices, jobs and moves at once do not come to their end.");
-            foreach (IActor actor in started)
-                actor.Join();
+            world.JoinAll(started, () => Interlocked.Read(ref done), "F7", "devices, jobs and moves at once do not come to their end.");
             stage.Settle();
         },
         3 * 16 * 4096);

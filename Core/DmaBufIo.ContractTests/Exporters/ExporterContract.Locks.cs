@@ -122,10 +122,21 @@ public abstract partial class ExporterContract
         static stage =>
         {
             ExporterTarget other = stage.Create("other", s_size);
+            long done = 0;
             void Work(DmaBuf from, DmaBuf to)
             {
+                var jobs = new List<IComputeJob>();
                 for (int i = 0; i < 200; i++)
-                    Submit(stage, () => stage.Compute.Copy(from, 0, to, 4096, 4096), "F5");
+                {
+                    jobs.Add(Submit(stage, () => stage.Compute.Copy(from, 0, to, 4096, 4096), "F5"));
+                    Interlocked.Increment(ref done);
+                }
+
+                foreach (IComputeJob job in jobs)
+                {
+                    Done(stage, job);
+                    Interlocked.Increment(ref done);
+                }
             }
 
             IActor[] users =
@@ -133,9 +144,7 @@ public abstract partial class ExporterContract
                 stage.World.Actors.Start("there", () => Work(stage.Buffer, other.Buffer)),
                 stage.World.Actors.Start("back", () => Work(other.Buffer, stage.Buffer)),
             ];
-            stage.World.Eventually(() => Array.TrueForAll(users, static u => u.HasEnded), "F5", "jobs over two buffers, in one order and in the other, wait for each other.");
-            foreach (IActor user in users)
-                user.Join();
+            stage.World.JoinAll(users, () => Interlocked.Read(ref done), "F5", "jobs over two buffers, in one order and in the other, wait for each other.");
         },
         needs: ExporterCapabilities.Jobs);
 

@@ -162,9 +162,15 @@ public abstract partial class FileContract
 
     private static IEnumerable<BufferRange[]> Vectors(FileStage stage)
     {
+        // None overlaps another: what two ranges would leave in one place, nobody promises.
         int block = stage.Block;
+        int align = stage.Target.MemoryAlignment;
+        long second = Math.Max(8192, Pages(align + block));
+        long last = Math.Max(100_000 & -align, Pages(second + stage.Blocks(30_000)));
         yield return [new BufferRange(0, stage.Blocks(4096))];
-        yield return [new BufferRange(8192, block), new BufferRange(0, block), new BufferRange(65536, 3L * block)];
-        yield return [new BufferRange(100_000 & ~3, stage.Blocks(40_000)), new BufferRange(4, block), new BufferRange(8192, stage.Blocks(30_000))];
+        yield return [new BufferRange(second, block), new BufferRange(0, block), new BufferRange(Math.Max(65536, 2 * second), 3L * block)];
+        yield return [new BufferRange(last, stage.Blocks(40_000)), new BufferRange(align, block), new BufferRange(second, stage.Blocks(30_000))];
+
+        static long Pages(long length) => (length + 4095) & -4096;
     }
 }

@@ -52,11 +52,12 @@ public abstract partial class FileContract
             int at = (i * slot) + (random.Next(32) * 4 / stage.Target.MemoryAlignment * stage.Target.MemoryAlignment);
             lengths[i] = moved;
             bool isRead = random.Next(2) == 0;
-            bool isVector = Can(FileCapabilities.Vectors) && random.Next(3) == 0 && asked >= 2 * block;
+            int unit = Math.Max(block, stage.Target.MemoryAlignment);
+            bool isVector = Can(FileCapabilities.Vectors) && random.Next(3) == 0 && asked >= 2 * unit;
             done.Add($"{(isRead ? "read" : "write")} {offset}+{asked}{(isVector ? " in two ranges" : "")}");
 
             // The second range of a vector lies before the first.
-            int second = isVector ? random.Next(1, asked / block) * block : 0;
+            int second = isVector ? random.Next(1, asked / unit) * unit : 0;
             BufferRange[] ranges = isVector ? [new BufferRange(at + second, asked - second), new BufferRange(at, second)] : [new BufferRange(at, asked)];
             int position = 0;
             foreach (BufferRange range in ranges)

@@ -47,18 +47,27 @@ public abstract partial class PciFunctionContract
         int count = 0;
         stage.World.Fabric.OnDma = _ => Interlocked.Increment(ref count) == victim + 1 ? Errno.EFAULT : Errno.Ok;
         stage.Read(0, 0, length, userData: 1);
-        stage.Write(stage.Target.Capacity / 2 / stage.Target.BlockSize * stage.Target.BlockSize, 16384, length, userData: 2);
-        foreach (RingCompletion completion in stage.Run())
+        long place = stage.Target.Capacity / 2 / stage.Target.BlockSize * stage.Target.BlockSize;
+        byte[] written = new byte[length];
+        new Random(~victim).NextBytes(written);
+        stage.Buffer.Write(16384, written);
+        stage.Write(place, 16384, length, userData: 2);
+        RingCompletion[] ended = stage.Run();
+        stage.World.Fabric.OnDma = null;
+        foreach (RingCompletion completion in ended)
         {
+            // What was written is read again where the device goes on after all this.
             bool isRead = completion.UserData == 1;
-            if (completion.Status != Errno.Ok || !isRead)
+            if (completion.Status != Errno.Ok || (!isRead && ended.Any(static e => e.Status != Errno.Ok)))
                 continue;
             byte[] found = new byte[length];
-            stage.Buffer.Read(0, found);
-            stage.World.Check(found.AsSpan().SequenceEqual(data), "C4", $"DMA number {victim + 1} failed, and a read that did not bring its data ended with Ok.");
+            if (isRead)
+                stage.Buffer.Read(0, found);
+            else
+                found = stage.Target.Take(place, length);
+            stage.World.Check(found.AsSpan().SequenceEqual(isRead ? data : written), "C4", $"DMA number {victim + 1} failed, and a {(isRead ? "read" : "write")} that did not bring its data ended with Ok.");
         }
 
-        stage.World.Fabric.OnDma = null;
         return Volatile.Read(ref count) > victim;
     }
 

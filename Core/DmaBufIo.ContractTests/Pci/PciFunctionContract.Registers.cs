@@ -5,7 +5,7 @@ namespace DmaBufIo.ContractTests;
 /// <content>What a function is, its registers, its reset (C1 to C3).</content>
 public abstract partial class PciFunctionContract
 {
-    /// <summary>Identity, BARs, vectors, name and address space are the same before and after work, handlers, reset and disposal.</summary>
+    /// <summary>Identity, BARs, vectors, name and address space are the same before and after work, handlers and reset.</summary>
     [Fact]
     public virtual void C1_what_a_function_is_does_not_change() => OnStage(stage =>
     {

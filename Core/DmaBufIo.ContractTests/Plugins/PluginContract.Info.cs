@@ -67,7 +67,7 @@ public abstract partial class PluginContract
     [Fact]
     public virtual void L1_its_words_and_options_do_what_it_says() => InWorld(world =>
     {
-        IReadOnlyList<string> right = Fixture.Right(world);
+        IReadOnlyList<string> right = Right(world);
         foreach (string expression in right)
             Accepted(world, expression, "L1");
         if (world.Plugin is not { } status)

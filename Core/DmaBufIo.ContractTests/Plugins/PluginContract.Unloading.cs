@@ -13,19 +13,23 @@ public abstract partial class PluginContract
     {
         SkipUnless(Fixture.PluginFolder is not null, "The fixture builds the plugin in: it cannot be unloaded.");
         string name = world.Plugin!.Name;
-        IReadOnlyList<string> right = Fixture.Right(world);
+        IReadOnlyList<string> right = Right(world);
         for (int round = 0; round < 2; round++)
         {
             foreach (string expression in right)
                 Use(world, expression);
             UnloadedPlugin unloaded = Unload(world, name);
-            for (int i = 0; i < 40 && !unloaded.IsCollected; i++)
-            {
-                GC.Collect();
-                GC.WaitForPendingFinalizers();
-            }
 
-            world.Check(unloaded.IsCollected, "L3", "it was unloaded, and its load context was not collected: a static, an event of the host, a thread or a timer still holds an object of it.");
+            // A thread that was told to end may take its time.
+            world.Eventually(
+                () =>
+                {
+                    GC.Collect();
+                    GC.WaitForPendingFinalizers();
+                    return unloaded.IsCollected;
+                },
+                "L3",
+                "it was unloaded, and its load context was not collected: a static, an event of the host, a thread or a timer still holds an object of it.");
             PluginStatus status = world.Host.Plugins.Load(Fixture.PluginFolder!);
             world.Check(status.State == PluginState.Loaded, "L3", $"it was unloaded, and could not be loaded again: {status.Reason}");
         }
@@ -38,7 +42,7 @@ public abstract partial class PluginContract
     [Fact]
     public virtual void L4_nothing_is_thrown_from_its_callbacks() => InWorld(world =>
     {
-        foreach (string expression in Fixture.Right(world))
+        foreach (string expression in Right(world))
             Use(world, expression);
     });
 

@@ -20,6 +20,14 @@ public abstract partial class PluginContract(IExpressionFixture fixture) : Contr
             ? new ExpressionParser(world.Host.Plugins.DeviceWords, world.Host.Plugins.ExporterWords).ParseExporter(expression)
             : world.Host.Parse(expression);
 
+    /// <summary>What is right, and something is: nothing can be said of a plugin that is not used.</summary>
+    private IReadOnlyList<string> Right(ContractWorld world)
+    {
+        IReadOnlyList<string> right = Fixture.Right(world);
+        Assert.True(right.Count != 0, "The fixture's Right names no expression: add one for each word of the plugin, or what makes a host use it.");
+        return right;
+    }
+
     /// <summary>Opens what is right; a rule is broken when it is refused.</summary>
     private void Accepted(ContractWorld world, string expression, string rule)
     {

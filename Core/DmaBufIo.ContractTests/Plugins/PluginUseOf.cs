@@ -44,7 +44,7 @@ internal static class PluginUseOf
             IoFile file = device.OpenFile();
             try
             {
-                DoIo(world, file, buffer.Buffer);
+                DoIo(world, file, buffer.Buffer, device.BlockDevices.Any(static d => d.IsReadOnly));
             }
             finally
             {
@@ -67,13 +67,13 @@ internal static class PluginUseOf
         using ExportedBuffer buffer = world.Host.CreateBuffer(expression, "contract", fixture.BufferSize);
         using OpenedDevice device = world.Host.Open("puppet:user,size=1M");
         IoFile file = device.OpenFile();
-        DoIo(world, file, buffer.Buffer);
+        DoIo(world, file, buffer.Buffer, isReadOnly: false);
         file.Put();
     }
 
-    private static void DoIo(ContractWorld world, IoFile file, DmaBuf buffer)
+    private static void DoIo(ContractWorld world, IoFile file, DmaBuf buffer, bool isReadOnly)
     {
-        int block = Math.Max(4096, file.BlockSize);
+        long block = Math.Max(file.BlockSize, Math.Min(4096, buffer.Size / 2 / file.BlockSize * file.BlockSize));
         using var ring = new Ring(new RingOptions { Name = "contract", Entries = 8, BufferSlots = 1 });
         ring.RegisterBuffer(0, new BufferRegistration { Buffer = buffer, File = file });
         for (int round = 0; round < 3; round++)
@@ -86,7 +86,10 @@ internal static class PluginUseOf
             int reaped = 0;
             world.Eventually(() => (reaped += ring.Reap(completions.AsSpan(reaped))) == count, "N8", "a request has not ended.");
             foreach (RingCompletion completion in completions)
-                world.Check(completion.Status == Errno.Ok, "L4", $"request {completion.UserData} of a write, a read and a flush ended with {completion.Status}.");
+            {
+                Errno expected = completion.UserData == 1 && isReadOnly ? Errno.EROFS : Errno.Ok;
+                world.Check(completion.Status == expected, "L4", $"request {completion.UserData} of a write, a read and a flush ended with {completion.Status} and not with {expected}.");
+            }
         }
 
         ring.RemoveBuffer(0).WaitReleased();

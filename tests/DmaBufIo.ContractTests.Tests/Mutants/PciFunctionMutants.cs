@@ -16,6 +16,7 @@ internal static class PciFunctionMutants
         Function("C3", "reset-keeps-registers", "keeps its registers over a reset", nameof(PciFunctionContract.C3_a_reset_makes_any_writes_undone)),
         Function("C3", "reset-does-not-wait", "does not wait for its DMA in a reset", nameof(PciFunctionContract.C3_DMA_has_ended_when_a_reset_returns)),
         Function("C4", "hides-faults", "answers well whatever became of its DMA", nameof(PciFunctionContract.C4_an_address_that_is_not_mapped_ends_the_command_with_an_error)),
+        Function("C4", "hides-faults-of-writes", "answers well although it could not read the memory that it was to write from", nameof(PciFunctionContract.C4_with_a_driver_any_DMA_that_fails_is_an_error_and_no_hang)),
         Function("C4", "writes-too-much", "writes a byte behind the memory it was given", nameof(PciFunctionContract.C4_DMA_goes_where_it_was_told_and_nowhere_else)),
         Function("C5", "answers-when-gone", "answers after it was disposed", nameof(PciFunctionContract.C5_a_function_that_was_disposed_is_gone)),
         Function("C5", "stays-in-the-fabric", "does not leave the fabric", nameof(PciFunctionContract.C5_a_function_that_was_disposed_is_gone)),

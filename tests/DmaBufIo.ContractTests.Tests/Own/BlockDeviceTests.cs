@@ -60,22 +60,24 @@ internal sealed class RamDiskBlockFixture : IBlockDeviceFixture
 public sealed class RamDiskBlockDeviceTests() : BlockDeviceContract(new RamDiskBlockFixture());
 
 /// <summary>The disk with a fault; without one it is correct.</summary>
-internal sealed class FaultyDiskFixture(string? fault) : IBlockDeviceFixture
+internal sealed class FaultyDiskFixture(string? fault, string shape = "", string size = "4M", TimeSpan? patience = null) : IBlockDeviceFixture
 {
+    public TimeSpan? Patience => patience;
+
     public string? PluginFolder => PluginFolders.Of("DmaBufIo.Fixtures.FaultyBlockDevice");
 
     public IReadOnlyDictionary<string, string?> Settings => new Dictionary<string, string?> { ["faulty-block-device:fault"] = fault };
 
     public BlockDeviceCapabilities Capabilities => BlockDeviceCapabilities.Storage;
 
-    public OpenedDevice Open(ContractWorld world) => world.Host.Open("faulty:4M");
+    public OpenedDevice Open(ContractWorld world) => world.Host.Open($"faulty:{size}{shape}");
 
-    public OpenedDevice OpenReadOnly(ContractWorld world) => world.Host.Open("faulty:4M,ro=on");
+    public OpenedDevice OpenReadOnly(ContractWorld world) => world.Host.Open($"faulty:{size}{shape},ro=on");
 
-    public OpenedDevice OpenLarge(ContractWorld world) => world.Host.Open("faulty:5G");
+    public OpenedDevice OpenLarge(ContractWorld world) => world.Host.Open($"faulty:5G{shape}");
 }
 
-public sealed class FaultyDiskTests(string? fault = null) : BlockDeviceContract(new FaultyDiskFixture(fault));
+public sealed class FaultyDiskTests(string? fault = null, string shape = "") : BlockDeviceContract(new FaultyDiskFixture(fault, shape));
 
 /// <summary>The same disk as an importer: a block device without a PCI function, which has a reset of its own.</summary>
 internal sealed class FaultyDiskImporterFixture(string? fault) : IImporterFixture

@@ -4,8 +4,10 @@ using DmaBufIo.Models.Puppets;
 namespace DmaBufIo.ContractTests.Tests.Own;
 
 /// <summary>The exporter that makes a mistake where it is told to, and is correct else.</summary>
-internal sealed class FaultyExporterFixture(string? fault) : IExporterFixture
+internal sealed class FaultyExporterFixture(string? fault, string shape = "", TimeSpan? patience = null) : IExporterFixture
 {
+    public TimeSpan? Patience => patience;
+
     public string? PluginFolder => PluginFolders.Of("DmaBufIo.Fixtures.FaultyExporter");
 
     public IReadOnlyDictionary<string, string?> Settings => new Dictionary<string, string?> { ["faulty-exporter:fault"] = fault };
@@ -13,11 +15,11 @@ internal sealed class FaultyExporterFixture(string? fault) : IExporterFixture
     public ExporterCapabilities Capabilities =>
         ExporterCapabilities.Moves | ExporterCapabilities.Pins | ExporterCapabilities.HostMemory | ExporterCapabilities.Jobs | ExporterCapabilities.Large;
 
-    public ExporterTarget Create(ContractWorld world, string name, long size) => new(world.Host.CreateBuffer("faulty", name, size));
+    public ExporterTarget Create(ContractWorld world, string name, long size) => new(world.Host.CreateBuffer($"faulty{shape}", name, size));
 }
 
 /// <summary>The file that makes a mistake where it is told to, and is correct else.</summary>
-internal sealed class FaultyFileFixture(string? fault) : IFileFixture
+internal sealed class FaultyFileFixture(string? fault, string options = "", string disk = "size=512K,max=8K", int alignment = 4) : IFileFixture
 {
     public string? PluginFolder => PluginFolders.Of("DmaBufIo.Fixtures.FaultyFile");
 
@@ -25,12 +27,15 @@ internal sealed class FaultyFileFixture(string? fault) : IFileFixture
 
     public FileCapabilities Capabilities => FileCapabilities.Storage;
 
-    public ImporterTarget Open(ContractWorld world, OpenFlags flags) => new StripedTarget(world, flags);
+    public ImporterTarget Open(ContractWorld world, OpenFlags flags) => new StripedTarget(world, flags, options, disk, alignment);
 }
 
 /// <summary>The truth lies on the disks: stripes of 16 KiB in turn, behind a header of 64 KiB.</summary>
-internal sealed class StripedTarget(ContractWorld world, OpenFlags flags) : FileTarget(world, "striped:data@(puppet:a,size=512K,max=8K,puppet:b,size=512K,max=8K)", flags)
+internal sealed class StripedTarget(ContractWorld world, OpenFlags flags, string options, string disk, int alignment)
+    : FileTarget(world, $"striped:data{options}@(puppet:a,{disk},puppet:b,{disk})", flags)
 {
+    public override int MemoryAlignment => alignment;
+
     private const int Header = 64 << 10;
     private const int Stripe = 16 << 10;
 

@@ -42,7 +42,7 @@ internal sealed class NullFunctionFixture : IPciFunctionFixture
 public sealed class NullFunctionTests() : PciFunctionContract(new NullFunctionFixture());
 
 /// <summary>The small function with a fault; without one it is correct.</summary>
-internal sealed class FaultyFunctionFixture(string? fault) : IPciFunctionFixture
+internal sealed class FaultyFunctionFixture(string? fault, string shape = "") : IPciFunctionFixture
 {
     public string? PluginFolder => PluginFolders.Of("DmaBufIo.Fixtures.FaultyFunction");
 
@@ -50,7 +50,7 @@ internal sealed class FaultyFunctionFixture(string? fault) : IPciFunctionFixture
 
     public PciFunctionCapabilities Capabilities => PciFunctionCapabilities.All;
 
-    public string Expression(ContractWorld world) => "faulty-function:4M";
+    public string Expression(ContractWorld world) => $"faulty-function:4M{shape}";
 
     public FunctionWork CreateWork(PciFunction function) => new SmallWork(function);
 

@@ -12,7 +12,17 @@ public sealed class FaultyBlockDevicePlugin : IDmaBufIoPlugin
     public PluginInfo Info { get; } = new("faulty-block-device", new Version(1, 0), "Disks with one fault", PluginKinds.Importer)
     {
         Words = ["faulty", "faulty-stack"],
-        Options = [new PluginOption("ro", "on or off", "off", "faulty: write-protected")],
+        Options =
+        [
+            new PluginOption("ro", "on or off", "off", "faulty: write-protected"),
+            new PluginOption("lba", "a size", "512", "faulty: its block"),
+            new PluginOption("max", "a size", "1M", "faulty: its largest bio"),
+            new PluginOption("segments", "a number", "any", "faulty: segments of a bio"),
+            new PluginOption("align", "a size", "4", "faulty: alignment of memory"),
+            new PluginOption("depth", "a number", "any", "faulty: bios that a queue takes"),
+            new PluginOption("ends", "poll, submit, commit or backwards", "poll", "faulty: when bios end"),
+            new PluginOption("slow", "milliseconds", "0", "faulty: how long a bio takes"),
+        ],
     };
 
     public void Register(IServiceCollection services, IConfiguration options) => services
@@ -35,12 +45,12 @@ internal sealed class FaultyDiskFactory(IDmaFabric fabric, Fault fault) : IBlock
 
     public BlockDevice Create(DeviceExpression expression, IReadOnlyList<BlockDevice> members)
     {
-        expression.AllowOnly("ro");
+        expression.AllowOnly(DiskShape.Options);
         if (members.Count != 0)
             throw expression.Broken(expression.Members[0].Position, "a disk stands on no other device", "Remove the parentheses");
         if (!DeviceExpression.TryParseSize(expression.Text ?? "", out long size) || size <= 0 || size % 4096 != 0)
             throw expression.Broken(expression.Position, $"'{expression.Text}' is not a size in whole pages", "Write for example faulty:4M");
-        return new FaultyDisk(fabric, $"faulty{Interlocked.Increment(ref _made)}", size, expression.Switch("ro", false), fault);
+        return new FaultyDisk(fabric, $"faulty{Interlocked.Increment(ref _made)}", size, new DiskShape(expression), fault);
     }
 }
 

@@ -22,28 +22,29 @@ internal sealed class FaultyDisk : BlockDevice, IResettable, IDisposable
     private readonly ContextSet _contexts = new();
     private readonly Lock _threadLock = new();
     private readonly BlockingCollection<Action> _work = [];
+    private readonly DiskShape _shape;
     private Thread? _thread;
     private int _resets;
 
-    internal FaultyDisk(IDmaFabric fabric, string name, long size, bool readOnly, Fault fault)
+    internal FaultyDisk(IDmaFabric fabric, string name, long size, DiskShape shape, Fault fault)
     {
+        _shape = shape;
         _fabric = fabric;
         _fault = fault;
         _store = MemoryRegion.Allocate(name, size);
         (DmaAddressSpace space, _port) = fabric.AddDevice(name);
         _device = new DmaDevice(name, space);
-        IsReadOnly = readOnly;
     }
 
     public override string Name => _device.Name;
 
     public override long Capacity => _store.Length;
 
-    public override QueueLimits Limits => new(512) { MaxBytes = _fault.Is("odd-limits") ? (1 << 20) - 100 : 1 << 20 };
+    public override QueueLimits Limits => _fault.Is("odd-limits") ? _shape.Limits with { MaxBytes = (1 << 20) - 100 } : _shape.Limits;
 
     public override bool IsRemoved => _device.IsRemoved;
 
-    public override bool IsReadOnly { get; }
+    public override bool IsReadOnly => _shape.IsReadOnly;
 
     public override string Description => $"disk of {Capacity} bytes with a fault";
 
@@ -61,7 +62,8 @@ internal sealed class FaultyDisk : BlockDevice, IResettable, IDisposable
             _device.ThrowIfRemoved("FaultyBlockDevice");
         }
 
-        return new FaultyDiskQueue(this, context, bios, depth);
+        depth = Math.Min(depth, _shape.Depth);
+        return _shape.Ends == DiskEnds.Backwards ? new BackwardsQueue(this, context, bios, depth) : new FaultyDiskQueue(this, context, bios, depth, _shape.Ends);
     }
 
     public override TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) =>
@@ -101,6 +103,10 @@ internal sealed class FaultyDisk : BlockDevice, IResettable, IDisposable
             return Errno.Ok;
         if (IsReadOnly && bio.Operation == BioOperation.Write && !_fault.Is("writes-when-read-only"))
             return Errno.EROFS;
+        if (!IsWithinLimits(bio, backing))
+            return Errno.EINVAL;
+        if (_shape.Slow != 0)
+            Thread.Sleep(_shape.Slow);
         if ((_fault.Is("takes-less") && bio.Size > 65536) || (_fault.Is("wants-aligned-memory") && bio.Offset % 512 != 0))
             return Errno.EINVAL;
         Bio moved = bio;
@@ -152,6 +158,27 @@ internal sealed class FaultyDisk : BlockDevice, IResettable, IDisposable
         _fabric.RemoveDevice(_device.AddressSpace);
         _store.Dispose();
         _work.Dispose();
+    }
+
+    // It believes in its limits: what is beyond them is refused.
+    private bool IsWithinLimits(in Bio bio, object? backing)
+    {
+        QueueLimits limits = _shape.Limits;
+        long offset = bio.Offset;
+        long size = bio.Size;
+        if (size > limits.MaxBytes || size % limits.LogicalBlockSize != 0 || (bio.Sector << 9) % limits.LogicalBlockSize != 0 || offset % limits.DmaAlignment != 0)
+            return false;
+        if (backing is not RangeMap map || limits.MaxSegments == int.MaxValue)
+            return true;
+        int segments = 0;
+        long start = 0;
+        foreach (DeviceRange range in map.Table.Ranges)
+        {
+            segments += start < offset + size && offset < start + range.Length ? 1 : 0;
+            start += range.Length;
+        }
+
+        return segments <= limits.MaxSegments;
     }
 
     private void Run()

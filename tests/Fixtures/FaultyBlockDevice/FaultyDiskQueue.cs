@@ -4,8 +4,8 @@ using DmaBufIo.Io;
 
 namespace DmaBufIo.Fixtures.FaultyBlockDevice;
 
-/// <summary>A circle of bios: taken, then moved when the doorbell rings, then ended when polled.</summary>
-internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPool bios, int depth) : BlockQueue
+/// <summary>A circle of bios: taken, then moved when the doorbell rings, then ended when polled; sooner where the disk is of that kind.</summary>
+internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPool bios, int depth, DiskEnds ends) : BlockQueue
 {
     private readonly Slot[] _slots = new Slot[depth];
     private Action? _handler;
@@ -32,11 +32,15 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
                 bios.End(bio, Errno.Ok);
         }
 
+        if (ends == DiskEnds.Submit)
+            WorkAndEnd();
         return count > 4 && disk.Fault.Is("takes-more-than-it-says") ? count - 1 : count;
     }
 
     public override void Commit()
     {
+        if (ends != DiskEnds.Poll)
+            WorkAndEnd();
         if (_rung == _taken)
             return;
         int resets = disk.Resets;
@@ -77,8 +81,8 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
 
     public override void Dispose() => disk.Forget(context);
 
-    /// <summary>Moves what was rung for: on the owner's thread, or on the disk's.</summary>
-    internal void Work()
+    // Moves what was rung for: on the owner's thread, or on the disk's.
+    private void Work()
     {
         long rung = Volatile.Read(ref _rung);
         bool isFirst = true;
@@ -97,6 +101,13 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
 
     private bool IsHit(Errno status, string atRemoval, string atReset) =>
         (status == Errno.ENODEV && disk.Fault.Is(atRemoval)) || (status == Errno.ECANCELED && disk.Fault.Is(atReset));
+
+    private void WorkAndEnd()
+    {
+        Volatile.Write(ref _rung, _taken);
+        Work();
+        Poll(int.MaxValue);
+    }
 
     private struct Slot(BioHandle handle, Bio bio, object? backing)
     {

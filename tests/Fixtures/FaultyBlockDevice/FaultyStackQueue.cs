@@ -107,7 +107,7 @@ internal sealed class FaultyStackQueue : BlockQueue, IBioOwner
 
     private void Push()
     {
-        while (_waiting.TryPeek(out BioHandle part) && _member.Submit(new ReadOnlySpan<BioHandle>(in part)) == 1)
+        while (_waiting.TryPeek(out BioHandle part) && (_member.Submit(new ReadOnlySpan<BioHandle>(in part)) == 1 || _device.Fault.Is("loses-parts-without-room")))
             _waiting.Dequeue();
     }
 }

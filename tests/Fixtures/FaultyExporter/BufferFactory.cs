@@ -18,11 +18,13 @@ internal sealed class BufferFactory(Fault fault) : IExporterFactory, IMovableBuf
     {
         if (!fault.Is("ignores-options"))
         {
-            expression.AllowOnly();
+            expression.AllowOnly("slow");
             expression.AllowNoText();
         }
 
-        return OwnedBuffer.Create(name, size, fault).Buffer;
+        OwnedBuffer made = OwnedBuffer.Create(name, size, fault);
+        made.Slow = (int)expression.Size("slow", 0);
+        return made.Buffer;
     }
 
     public InvalidationReport Move(DmaBuf buffer, CancellationToken cancellationToken = default) => fault.Is("moves-on-the-engine")

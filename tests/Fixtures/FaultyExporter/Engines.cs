@@ -131,6 +131,8 @@ internal sealed class Engines : IDisposable
                 WaitForAll(job, buffers);
             if (_fault.Is("locks-before-it-works"))
                 buffers[0].Buffer.Buffer.Reservation.Lock().Dispose();
+            if (buffers[0].Buffer.Slow != 0)
+                Thread.Sleep(buffers[0].Buffer.Slow);
             job.Finish(work(places));
             if (_fault.Is("cleans-up-before-it-signals"))
                 buffers[^1].Buffer.Buffer.Reservation.Lock().Dispose();

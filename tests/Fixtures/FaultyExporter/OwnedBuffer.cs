@@ -28,6 +28,9 @@ internal sealed class OwnedBuffer : DmaBufExporter
     /// <summary>What a job has answered last.</summary>
     internal (long Offset, long Length, byte[] Hash)? Remembered { get; set; }
 
+    /// <summary>Milliseconds that each job on it takes longer.</summary>
+    internal int Slow { get; set; }
+
     // Jobs take no lock.
     public override bool FencesNeedNoLock => true;
 

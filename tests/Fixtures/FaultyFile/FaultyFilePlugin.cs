@@ -11,7 +11,11 @@ namespace DmaBufIo.Fixtures.FaultyFile;
 /// </summary>
 public sealed class FaultyFilePlugin : IDmaBufIoPlugin
 {
-    public PluginInfo Info { get; } = new("faulty-file", new Version(1, 0), "Files in stripes behind a header", PluginKinds.Importer) { Words = ["striped"] };
+    public PluginInfo Info { get; } = new("faulty-file", new Version(1, 0), "Files in stripes behind a header", PluginKinds.Importer)
+    {
+        Words = ["striped"],
+        Options = [new PluginOption("align", "a size", "that of the disks", "alignment of memory"), new PluginOption("block", "a size", "that of the disks", "its block"), new PluginOption("flushes", "on or off", "off", "flushes one disk after the other, the last one first")],
+    };
 
     public void Register(IServiceCollection services, IConfiguration options) => services.AddSingleton<IFileFactory>(_ => new FileFactory(new Fault(options["fault"])));
 }
@@ -29,10 +33,10 @@ internal sealed class FileFactory(Fault fault) : IFileFactory
 
     public IoFile Open(DeviceExpression expression, IReadOnlyList<BlockDevice> members, OpenFlags flags)
     {
-        expression.AllowOnly();
+        expression.AllowOnly("align", "block", "flushes");
         if (string.IsNullOrEmpty(expression.Text) || members.Count == 0)
             throw expression.Broken(expression.Position, "'striped' needs a name and disks", "Write for example striped:data@(A,B)");
-        return new StripedFile(expression.Text, members, flags, fault);
+        return new StripedFile(expression.Text, members, flags, fault) { Alignment = (int)expression.Size("align", 1), Block = (int)expression.Size("block", 1), FlushesInTurn = expression.Switch("flushes", false) };
     }
 
     public long MemberCapacity(DeviceExpression expression, long size)

@@ -14,11 +14,20 @@ internal sealed class StripedFile(string name, IReadOnlyList<BlockDevice> disks,
     internal const int Stripe = 16 << 10;
 
     // The last stripe of each disk is left free, and a part of the one before it: the file ends in the middle of one.
-    public override long Size => (disks.Count * ((disks.Min(static d => d.Capacity) - Header) / Stripe - 1) * Stripe) - 4096;
+    public override long Size => ((disks.Count * ((disks.Min(static d => d.Capacity) - Header) / Stripe - 1) * Stripe) - 4096) / BlockSize * BlockSize;
 
-    public override int BlockSize => disks.Max(static d => d.Limits.LogicalBlockSize);
+    public override int BlockSize => Math.Max(Block, disks.Max(static d => d.Limits.LogicalBlockSize));
 
     public override bool IsRemoved => !fault.Is("does-not-say-that-it-is-gone") && disks.Any(static d => d.IsRemoved);
+
+    /// <summary>Memory offsets are multiples of it, at least.</summary>
+    internal int Alignment { get; init; }
+
+    /// <summary>Requests are multiples of it, at least.</summary>
+    internal int Block { get; init; }
+
+    /// <summary>One disk is flushed after the other.</summary>
+    internal bool FlushesInTurn { get; init; }
 
     public override FileQueue OpenQueue(IoContext context, BioPool bios, int depth)
     {
@@ -37,7 +46,10 @@ internal sealed class StripedFile(string name, IReadOnlyList<BlockDevice> disks,
             throw;
         }
 
-        return new StripedQueue(this, bios, queues, disks.Select(static d => d.Limits).Aggregate(static (all, d) => all.Stack(d)), disks.Any(static d => d.IsReadOnly), fault);
+        QueueLimits limits = disks.Select(static d => d.Limits).Aggregate(static (all, d) => all.Stack(d));
+        limits = limits with { LogicalBlockSize = BlockSize, DmaAlignment = Math.Max(limits.DmaAlignment, Alignment) };
+        FlushesInTurn? flushes = FlushesInTurn ? new FlushesInTurn(context, bios, disks) : null;
+        return new StripedQueue(this, bios, queues, limits, disks.Any(static d => d.IsReadOnly), fault, flushes);
     }
 
     /// <summary>Where a byte of the file lies, and how many follow it there.</summary>

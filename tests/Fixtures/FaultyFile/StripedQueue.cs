@@ -8,7 +8,7 @@ using DmaBufIo.Tokens;
 namespace DmaBufIo.Fixtures.FaultyFile;
 
 /// <summary>The read and write operations: checks, translates, cuts at stripes and at what the disks take, fills bios.</summary>
-internal sealed class StripedQueue(StripedFile file, BioPool bios, List<BlockQueue> queues, QueueLimits limits, bool isReadOnly, Fault fault) : FileQueue
+internal sealed class StripedQueue(StripedFile file, BioPool bios, List<BlockQueue> queues, QueueLimits limits, bool isReadOnly, Fault fault, FlushesInTurn? inTurn) : FileQueue
 {
     private readonly OpenFlags _flagsAtFirst = file.Flags;
     private readonly List<(int Queue, BioHandle Bio)> _flushes = [];
@@ -50,6 +50,8 @@ internal sealed class StripedQueue(StripedFile file, BioPool bios, List<BlockQue
     {
         if (fault.Is("acknowledges-flushes-at-once"))
             return Errno.Ok;
+        if (inTurn is not null)
+            return inTurn.Begin(ref request);
         int count = fault.Is("flushes-the-first-disk-only") ? 1 : queues.Count;
         if (bios.Free < count)
             return Errno.EAGAIN;
@@ -81,6 +83,7 @@ internal sealed class StripedQueue(StripedFile file, BioPool bios, List<BlockQue
     {
         foreach (BlockQueue queue in queues)
             queue.Commit();
+        inTurn?.Commit();
     }
 
     public override int Poll(int max)
@@ -88,6 +91,7 @@ internal sealed class StripedQueue(StripedFile file, BioPool bios, List<BlockQue
         int count = 0;
         foreach (BlockQueue queue in queues)
             count += queue.Poll(max);
+        count += inTurn?.Poll() ?? 0;
         if (_flushes.Count != 0)
         {
             PushFlushes();
@@ -101,6 +105,7 @@ internal sealed class StripedQueue(StripedFile file, BioPool bios, List<BlockQue
     {
         foreach (BlockQueue queue in fault.Is("leaves-queues-open") ? queues.Take(1) : queues)
             queue.Dispose();
+        inTurn?.Dispose();
     }
 
     private static (long Offset, long Length) Piece(in IovIter iter)

@@ -13,6 +13,7 @@ public sealed class FaultyFunctionPlugin : IDmaBufIoPlugin
     public PluginInfo Info { get; } = new("faulty-function", new Version(1, 0), "A PCI function with one fault", PluginKinds.PciFunction | PluginKinds.Importer)
     {
         Words = ["faulty-function"],
+        Options = [new PluginOption("clock", "on or off", "off", "a register that counts tenths of a second"), new PluginOption("events", "on or off", "off", "tells by an interrupt that it is ready, a little late")],
     };
 
     public void Register(IServiceCollection services, IConfiguration options) => services
@@ -35,10 +36,14 @@ internal sealed class FaultyFunctionFactory(IDmaFabric fabric, Fault fault) : IP
 
     public PciFunction Create(DeviceExpression expression, bool readOnly)
     {
-        expression.AllowOnly();
+        expression.AllowOnly("clock", "events");
         if (!DeviceExpression.TryParseSize(expression.Text ?? "", out long size) || size <= 0 || size > 1 << 30 || size % 4096 != 0)
             throw expression.Broken(expression.Position, $"'{expression.Text}' is not a size in whole pages", "Write for example faulty-function:4M");
         int number = Interlocked.Increment(ref _made);
-        return new SmallFunction($"faulty-function{number}", DeviceLocation.Parse($"hb0/faulty{number}"), (int)size, fabric, fault);
+        return new SmallFunction($"faulty-function{number}", DeviceLocation.Parse($"hb0/faulty{number}"), (int)size, fabric, fault)
+        {
+            HasClock = expression.Switch("clock", false),
+            HasEvents = expression.Switch("events", false),
+        };
     }
 }

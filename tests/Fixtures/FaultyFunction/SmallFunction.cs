@@ -17,6 +17,7 @@ internal sealed class SmallFunction : PciFunction
     internal const long Length = 0x18;
     internal const long Place = 0x1C;
     internal const long Go = 0x20;
+    internal const long Clock = 0x40;
     internal const uint Idle = 0;
     internal const uint Busy = 1;
     internal const uint Done = 2;
@@ -35,6 +36,7 @@ internal sealed class SmallFunction : PciFunction
     private readonly Thread _thread;
     private uint _command;
     private int _resets;
+    private int _event; // the command at whose beginning it is told
     private int _ended;
     private volatile bool _gone;
     private bool _disposed;
@@ -63,6 +65,12 @@ internal sealed class SmallFunction : PciFunction
 
     internal int Size => _store.Length;
 
+    /// <summary>A register tells the time.</summary>
+    internal bool HasClock { get; init; }
+
+    /// <summary>After it was enabled it interrupts once more than its commands do, and not at once.</summary>
+    internal bool HasEvents { get; init; }
+
     public override long BarLength(int bar) => bar != 0 ? 0 : _fault.Is("odd-bar") ? BarSize - 12 : BarSize;
 
     public override uint Read32(int bar, long offset)
@@ -74,7 +82,7 @@ internal sealed class SmallFunction : PciFunction
         if (bar != 0 || (ulong)offset >= BarSize)
             return _fault.Is("reads-0-outside") ? 0 : uint.MaxValue;
         lock (_state)
-            return offset == 0 ? 0xFA017 : offset == Go ? 0 : _registers[offset / 4];
+            return offset == Clock && HasClock ? (uint)(Environment.TickCount64 / 100) : offset == 0 ? 0xFA017 : offset == Go ? 0 : _registers[offset / 4];
     }
 
     public override void Write32(int bar, long offset, uint value)
@@ -89,6 +97,8 @@ internal sealed class SmallFunction : PciFunction
         {
             if (offset is Control or AddressLow or AddressHigh or Length or Place)
                 _registers[offset / 4] = offset == Control ? value & 1 : value;
+            if (offset == Control && value != 0 && HasEvents)
+                _event = 2;
             if (offset != Go || value is < 1 or > 3 || _registers[Control / 4] == 0 || _registers[Status / 4] == Busy)
                 return;
             _registers[Status / 4] = Busy;
@@ -183,7 +193,10 @@ internal sealed class SmallFunction : PciFunction
 
         if (command == 0 || _gone)
             return false;
-        bool ok = command == 3 || Transfer(command, address, length, place) == Errno.Ok || _fault.Is("hides-faults");
+        if (_event != 0 && --_event == 0)
+            Volatile.Read(ref _handlers[1])?.Invoke();
+        bool ok = command == 3 || Transfer(command, address, length, place) == Errno.Ok || _fault.Is("hides-faults")
+            || (command == 2 && _fault.Is("hides-faults-of-writes"));
         lock (_state)
         {
             if (_resets == resets)

@@ -6,10 +6,21 @@ using DmaBufIo.Plugins;
 
 namespace DmaBufIo.Fixtures.FaultyPlugin;
 
-internal sealed class ThingFactory(IDmaFabric fabric) : IBlockDeviceFactory
+internal sealed class ThingFactory : IBlockDeviceFactory, IDisposable
 {
     private static readonly List<FileStream> s_left = [];
+    private readonly IDmaFabric _fabric;
     private int _made;
+    private volatile bool _ends;
+
+    public ThingFactory(IDmaFabric fabric)
+    {
+        _fabric = fabric;
+
+        // No fault: it ends in time, and not at once.
+        if (ThingPlugin.Has("housekeeping"))
+            new Thread(KeepHouse) { Name = "thing house", IsBackground = true }.Start();
+    }
 
     public string Word => "thing";
 
@@ -33,6 +44,14 @@ internal sealed class ThingFactory(IDmaFabric fabric) : IBlockDeviceFactory
                 : expression.Broken(expression.Position, $"'{expression.Text}' is not a size in whole pages", "Write for example thing:64M");
         }
 
-        return new Thing(new RamDisk.Disk(fabric, $"thing{Interlocked.Increment(ref _made)}", size));
+        return new Thing(new RamDisk.Disk(_fabric, $"thing{Interlocked.Increment(ref _made)}", size));
+    }
+
+    public void Dispose() => _ends = true;
+
+    private void KeepHouse()
+    {
+        while (!_ends)
+            Thread.Sleep(700);
     }
 }
