@@ -21,6 +21,7 @@ public abstract partial class BlockDeviceContract
         stage.World.Check(int.IsPow2(limits.DmaAlignment) && limits.DmaAlignment <= 4096, "B3", $"the DMA alignment is {limits.DmaAlignment}; it is a power of two, at most a page.");
         stage.World.Check(limits.MaxBytes >= limits.LogicalBlockSize && limits.MaxBytes % limits.LogicalBlockSize == 0, "B3", $"the largest bio has {limits.MaxBytes} bytes; it is a multiple of the logical block of {limits.LogicalBlockSize}.");
         stage.World.Check(limits.MaxSegments >= 1, "B3", $"a bio may have {limits.MaxSegments} segments; one is the least.");
+        stage.World.Check(limits.MaxSegments > 1 || limits.DmaAlignment >= limits.LogicalBlockSize, "B3", $"a bio may have one segment, and memory is aligned to {limits.DmaAlignment} bytes: a block of {limits.LogicalBlockSize} at such an offset may lie in two. Ask for an alignment of a block, or take two segments.");
         stage.World.Check(capacity > 0 && capacity % limits.LogicalBlockSize == 0, "B3", $"the capacity is {capacity} bytes; it is a multiple of the logical block of {limits.LogicalBlockSize}.");
         stage.Lane().Do("B3", stage.Plan(BioBacking.Pages, BioOperation.Read, 0, 0, stage.Block));
         stage.World.Check(stage.Device.Limits == limits && stage.Device.Capacity == capacity, "B3", $"the limits were {limits} and a capacity of {capacity}, and after a read {stage.Device.Limits} and {stage.Device.Capacity}.");
@@ -69,7 +70,7 @@ public abstract partial class BlockDeviceContract
         {
             foreach (long memory in new long[] { 0, stage.Limits.DmaAlignment, 4096 - stage.Limits.DmaAlignment })
             {
-                // An unaligned start touches one piece more, and where one segment is all, that is too many.
+                // A block that is larger than the pieces may be too much for the segments.
                 if (Pieces(memory, size) > stage.Limits.MaxSegments)
                     continue;
                 byte[] data = Bytes(size + (int)memory, size);

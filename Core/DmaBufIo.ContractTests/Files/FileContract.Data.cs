@@ -30,13 +30,13 @@ public abstract partial class FileContract
     [Fact]
     public virtual void I2_writes_bring_the_bytes_of_the_buffer_to_their_place() => OnStage(stage =>
     {
-        if (Can(FileCapabilities.Addressable))
+        if (Can(FileCapabilities.KeepsData))
             stage.Target.Give(0, Bytes(70, stage.Blocks(stage.Target.Capacity)));
         foreach ((long fileOffset, int bufferOffset, int length) in Transfers(stage))
         {
             string what = $"a write of {length} bytes from the buffer at {bufferOffset} to {fileOffset}";
             byte[] bytes = stage.FillBuffer(length);
-            byte[] before = Can(FileCapabilities.Addressable) ? stage.Target.Take(0, stage.Blocks(stage.Target.Capacity)) : [];
+            byte[] before = Can(FileCapabilities.KeepsData) ? stage.Target.Take(0, stage.Blocks(stage.Target.Capacity)) : [];
             stage.Target.Expect(fileOffset, length);
             stage.Write(fileOffset, bufferOffset, length);
             stage.Ended(stage.Run1("I2"), length, "I2", what);
@@ -72,7 +72,7 @@ public abstract partial class FileContract
                 stage.CheckBuffer(expected, "I6", what);
             }
         },
-        FileCapabilities.Addressable | FileCapabilities.Vectors);
+        FileCapabilities.KeepsData | FileCapabilities.Vectors);
 
     /// <summary>Several ranges: their bytes go to the file one after the other.</summary>
     [Fact]
@@ -89,7 +89,7 @@ public abstract partial class FileContract
                 stage.CheckBytes(expected, stage.Target.Take(stage.Block, expected.Length), "I6", $"{what}: the file");
             }
         },
-        FileCapabilities.Addressable | FileCapabilities.Vectors);
+        FileCapabilities.KeepsData | FileCapabilities.Vectors);
 
     /// <summary>Each device is given the addresses that its own map has: the whole file is read and written, small and large.</summary>
     [Fact]
@@ -115,7 +115,7 @@ public abstract partial class FileContract
             foreach (PuppetBlockDevice disk in stage.Disks)
                 stage.World.Check(disk.LiveMaps == 1, "I5", $"the file was used from end to end, and disk {disk.Name} has {disk.LiveMaps} maps.");
         },
-        FileCapabilities.Addressable | FileCapabilities.OnPuppets);
+        FileCapabilities.KeepsData | FileCapabilities.OnPuppets);
 
     /// <summary>Has the buffer mapped anew at addresses that differ from disk to disk: alike, one disk's would do for another.</summary>
     private sealed class AddressesApart : IDisposable
@@ -147,7 +147,7 @@ public abstract partial class FileContract
     private IEnumerable<(long FileOffset, int BufferOffset, int Length)> Transfers(FileStage stage)
     {
         int align = stage.Target.MemoryAlignment;
-        bool hasPlaces = Can(FileCapabilities.Addressable);
+        bool hasPlaces = Can(FileCapabilities.KeepsData);
         foreach ((int bufferOffset, int atLeast) in new[] { (0, 1), (4096 - align, 1), (align, 8192), (0, 65536), (8192, 100_000), (16384 - align, 300_000) })
         {
             int length = stage.Blocks(atLeast);

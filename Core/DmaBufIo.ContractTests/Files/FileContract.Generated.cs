@@ -26,7 +26,7 @@ public abstract partial class FileContract
             },
             () => stage.Ring.InFlight == 0);
         },
-        FileCapabilities.Addressable);
+        FileCapabilities.KeepsData);
 
     private void Step(FileStage stage, int number, byte[] file, List<string> done)
     {

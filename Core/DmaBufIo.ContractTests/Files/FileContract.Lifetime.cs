@@ -49,7 +49,7 @@ public abstract partial class FileContract
             stage.World.Check(removed.WaitReleased(limit.Token) == Errno.Ok, "T10", $"a registration that was removed does not come to its end.{Environment.NewLine}{Hang.State()}");
             stage.Register();
         },
-        FileCapabilities.Addressable | FileCapabilities.OnPuppets);
+        FileCapabilities.KeepsData | FileCapabilities.OnPuppets);
 
     /// <summary>The queues and tokens that a file has opened on its devices are closed with it.</summary>
     [Fact]
@@ -153,7 +153,7 @@ public abstract partial class FileContract
             mover.Join();
             stage.CheckBuffer(expected, "T16", "a read under which the buffer moved");
         },
-        FileCapabilities.Addressable | FileCapabilities.OnPuppets);
+        FileCapabilities.KeepsData | FileCapabilities.OnPuppets);
 
     /// <summary>A file whose devices are gone says so, and takes no registrations.</summary>
     [Fact]

@@ -43,7 +43,7 @@ public abstract partial class FileContract
                 stage.Refused(stage.Run1("B5"), Errno.EINVAL, "B5", "a read into several ranges after direct I/O was switched off");
             }
 
-            if (Can(FileCapabilities.Addressable))
+            if (Can(FileCapabilities.KeepsData))
                 stage.CheckBytes(bytes, stage.Target.Take(0, length), "B5", "a write that was refused: the file");
             stage.File.SetDirect(true);
         }
@@ -102,7 +102,7 @@ public abstract partial class FileContract
             stage.CheckBuffer(expected, "R2", "requests that were refused");
             stage.CheckBytes(bytes, stage.Target.Take(0, bytes.Length), "R2", "requests that were refused: the file");
         },
-        FileCapabilities.Addressable);
+        FileCapabilities.KeepsData);
 
     /// <summary>A read across the end is short, one at or beyond it brings nothing, and both succeed.</summary>
     [Fact]
@@ -127,7 +127,7 @@ public abstract partial class FileContract
 
             stage.CheckBuffer(expected, "R2", "reads beyond the end of the file");
         },
-        FileCapabilities.Addressable);
+        FileCapabilities.KeepsData);
 
     /// <summary>A write across the end is short, one at or beyond it is ENOSPC.</summary>
     [Fact]
@@ -147,7 +147,7 @@ public abstract partial class FileContract
                 stage.Refused(stage.Run1("R2"), Errno.ENOSPC, "R2", $"a write at {offset} of a file of {end} bytes");
             }
         },
-        FileCapabilities.Addressable);
+        FileCapabilities.KeepsData);
 
     /// <summary>A file that is opened for reading refuses writes, in whatever form they come.</summary>
     [Fact]
@@ -176,7 +176,7 @@ public abstract partial class FileContract
             stage.CheckBytes(bytes, target.Take(0, length), "R2", "writes that were refused: the file");
             stage.CloseRing();
         },
-        FileCapabilities.Addressable | FileCapabilities.ReadOnly);
+        FileCapabilities.KeepsData | FileCapabilities.ReadOnly);
 
     /// <summary>A buffer that is registered with one file is not for another one, whatever stands under both.</summary>
     [Fact]

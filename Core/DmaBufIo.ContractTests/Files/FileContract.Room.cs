@@ -51,7 +51,7 @@ public abstract partial class FileContract
 
             stage.CheckQuiet("R4", "many requests at once");
         },
-        FileCapabilities.Addressable | FileCapabilities.OnPuppets);
+        FileCapabilities.KeepsData | FileCapabilities.OnPuppets);
 
     /// <summary>A device without any room: the request waits, keeps no map meanwhile, and is issued when there is room.</summary>
     [Fact]
@@ -80,7 +80,7 @@ public abstract partial class FileContract
             stage.CheckBuffer(expected, "R4", "a read that had to wait for room");
             stage.CheckQuiet("R4", "a read that had to wait for room");
         },
-        FileCapabilities.Addressable | FileCapabilities.OnPuppets);
+        FileCapabilities.KeepsData | FileCapabilities.OnPuppets);
 
     /// <summary>A request that has begun and finds no room for the rest goes on where it stopped: nothing twice, and nothing left out.</summary>
     [Fact]
@@ -127,7 +127,7 @@ public abstract partial class FileContract
             stage.World.Check(twice.Length == 0, "R4", $"of a read of {length} bytes {twice.Length} pieces were transferred twice, for example the one at 0x{twice.FirstOrDefault().Address:x} by {twice.FirstOrDefault().Device}.");
             stage.CheckQuiet("R4", "a read in many bios");
         },
-        FileCapabilities.Addressable | FileCapabilities.OnPuppets);
+        FileCapabilities.KeepsData | FileCapabilities.OnPuppets);
 
     /// <summary>A flush goes to every device, and ends when the last of them has ended it.</summary>
     [Fact]
@@ -227,7 +227,7 @@ public abstract partial class FileContract
                 }
             }
         },
-        FileCapabilities.Addressable | FileCapabilities.OnPuppets);
+        FileCapabilities.KeepsData | FileCapabilities.OnPuppets);
 
     private static void EndedOnce(FileStage stage, RingCompletion[] completions, int count, long length, string what)
     {

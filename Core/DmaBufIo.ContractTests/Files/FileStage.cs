@@ -10,6 +10,7 @@ namespace DmaBufIo.ContractTests;
 /// <summary>A file under test, a ring, and a buffer on strings in pieces, registered in slot 0.</summary>
 internal sealed class FileStage : IStage
 {
+    private const long Largest = 64 << 20;
     private readonly IFileFixture _fixture;
     private readonly List<ImporterTarget> _targets = [];
     private readonly PuppetDevicesPlugin _disks;
@@ -21,6 +22,8 @@ internal sealed class FileStage : IStage
         _fixture = fixture;
         _disks = disks;
         Target = Open(flags);
+        if ((fixture.Capabilities & FileCapabilities.KeepsData) != 0 && Target.Capacity > Largest)
+            throw new NotSupportedException($"The fixture has opened a file of {Target.Capacity} bytes, and the contract compares all of it again and again: open one of at most {Largest} bytes.");
         Buffer = world.CreateBuffer("contract", 4096, 12288, 4096, 512 << 10);
         Ring = new Ring(new RingOptions { Name = "contract", Entries = 64, Bios = 256 });
         world.AtGiveUp(Abandon);

@@ -11,7 +11,9 @@ public interface IFileFixture : IPluginFixture
     /// <summary>What the file can. What it cannot is skipped, with the reason, and never passes.</summary>
     FileCapabilities Capabilities { get; }
 
-    /// <summary>Opens a new file with contents of its own. Called for every fact, by some twice; the world closes what its host has opened.</summary>
+    /// <summary>
+    /// Opens a new file with contents of its own, of at most 64 MiB: the contract compares all of it again and again. Called for every fact, by some twice; the world closes what its host has opened.
+    /// </summary>
     /// <param name="world">A host with the plugin loaded, and a folder for files.</param>
     /// <param name="flags">How the file is to be opened. The target's own way to the data is opened for reading and writing in any case.</param>
     /// <returns>The target, for example a <see cref="FileTarget"/>; the contract disposes it before the world.</returns>
@@ -26,7 +28,7 @@ public enum FileCapabilities
     None = 0,
 
     /// <summary>What was written can be read again: offsets name places, and the file has an end. Not so for a connection.</summary>
-    Addressable = 1,
+    KeepsData = 1,
 
     /// <summary>Requests may be vectors of ranges (I6).</summary>
     Vectors = 2,
@@ -38,5 +40,5 @@ public enum FileCapabilities
     OnPuppets = 8,
 
     /// <summary>A file on block devices with everything.</summary>
-    Storage = Addressable | Vectors | ReadOnly | OnPuppets,
+    Storage = KeepsData | Vectors | ReadOnly | OnPuppets,
 }

@@ -29,8 +29,8 @@ internal interface IActor
     /// <exception cref="TimeoutException">It did not; the message tells what it waits for.</exception>
     void Join();
 
-    /// <summary>Waits until it has returned or waits for something in a primitive of Sync.</summary>
-    /// <returns>True when it waits: it will not go on before somebody lets it.</returns>
+    /// <summary>Waits until it has returned or waits for something: in a primitive of Sync, or in one of .NET's for a long while.</summary>
+    /// <returns>True when it waits: as far as can be seen it does not go on before somebody lets it.</returns>
     /// <exception cref="TimeoutException">Neither.</exception>
     bool UntilBlocked();
 }

@@ -46,6 +46,9 @@ internal sealed class ThreadActors : IActors
     {
         // A wait that is going to end by itself does so sooner: threads wait for a moment all the time.
         private static readonly TimeSpan s_stays = TimeSpan.FromMilliseconds(20);
+
+        // A wait outside Sync, for a thread of the plugin's for example, has no start that could be asked for: it is one when it is seen every time that anybody looks, for this long.
+        private static readonly TimeSpan s_staysElsewhere = TimeSpan.FromMilliseconds(500);
         private readonly Thread _thread;
         private readonly string _name;
         private Exception? _failure;
@@ -70,10 +73,15 @@ internal sealed class ThreadActors : IActors
         public bool UntilBlocked()
         {
             long started = Stopwatch.GetTimestamp();
+            long ran = started;
             var spin = default(SpinWait);
             while (!HasEnded)
             {
                 if (DmaBufIoDiagnostics.Snapshot().Waits.Any(w => w.Thread == _name && w.Waited >= s_stays))
+                    return true;
+                if ((_thread.ThreadState & System.Threading.ThreadState.WaitSleepJoin) == 0)
+                    ran = Stopwatch.GetTimestamp();
+                if (Stopwatch.GetElapsedTime(ran) >= s_staysElsewhere)
                     return true;
                 if (Stopwatch.GetElapsedTime(started) > Hang.Limit)
                     throw Hang.Of(_name);

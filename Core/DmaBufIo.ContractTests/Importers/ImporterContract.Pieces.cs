@@ -16,11 +16,11 @@ public abstract partial class ImporterContract
 
     /// <summary>A buffer of more than 1 GiB works at its start, around the first GiB and at its end.</summary>
     [Fact]
-    public virtual void R7_a_buffer_of_more_than_1_GiB_works_everywhere() => OnLarge([(1L << 30) + (64 << 10)]);
+    public virtual void R7_a_buffer_of_more_than_1_GiB_works_everywhere() => OnLarge([(1L << 30) + (256 << 10)]);
 
     /// <summary>So does one whose pieces are joined there.</summary>
     [Fact]
-    public virtual void R7_a_buffer_of_two_pieces_joined_at_1_GiB_works_everywhere() => OnLarge([1L << 30, 64 << 10]);
+    public virtual void R7_a_buffer_of_two_pieces_joined_at_1_GiB_works_everywhere() => OnLarge([1L << 30, 256 << 10]);
 
     private void OnPieces(long[] pieces) => OnStage(
         new StageSetup { Pieces = pieces, Entries = 128, Registers = false },

@@ -78,7 +78,7 @@ public abstract partial class ImporterContract
         };
         Reads(stage, Requests, length);
         stage.Ring.Submit();
-        stage.World.Eventually(() => Interlocked.Read(ref moved) >= data.Length, "N8", "the device has not moved the data of all requests.");
+        stage.World.Eventually(() => Interlocked.Read(ref moved) >= length, "N8", "the device has not moved the data of a request.");
         stage.World.Fabric.AfterDma = null;
         stage.Move(elsewhere);
         foreach (RingCompletion ended in stage.ReapEach(Requests, "T14"))

@@ -12,6 +12,8 @@ public abstract partial class ImporterContract
     {
         SkipUnless(ImporterCapabilities.KeepsData | ImporterCapabilities.MovesData);
         bool hasEnded = false;
+        int part = Owner.Requests * stage.Blocks(2048);
+        SkipUnless((2 * part) + stage.Target.BlockSize <= stage.Target.Capacity, $"The device holds {stage.Target.Capacity} bytes, and the fact needs {(2 * part) + stage.Target.BlockSize}.");
         Owner[] owners = [new(stage, 0), new(stage, 1)];
         Ring third = stage.OpenRing("third");
         IActor[] working = [.. owners.Select((owner, i) => stage.World.Actors.Start($"owner {i}", owner.Run))];
@@ -32,7 +34,7 @@ public abstract partial class ImporterContract
 
                 // Behind the owners' parts of the device: the last blocks are nobody's.
                 long last = stage.Target.Capacity - stage.Target.BlockSize;
-                third.TryReadFixed(stage.Target.File, i % 3, stage.Buffer.Buffer.Size - 4096, stage.Target.BlockSize, last, 1);
+                third.TryReadFixed(stage.Target.File, i % 3, stage.Buffer.Buffer.Size - stage.Blocks(4096), stage.Target.BlockSize, last, 1);
                 third.Submit();
                 if (third.Reap(one, 1) != 1 || one[0].Status != Errors.Errno.Ok)
                     throw stage.World.Broken("R4", $"a read of a registration that was just made ended with {one[0].Status}.");
@@ -64,7 +66,7 @@ public abstract partial class ImporterContract
     private sealed class Owner
     {
         private const int Rounds = 60;
-        private const int Requests = 16;
+        internal const int Requests = 16;
         private readonly ImporterStage _stage;
         private readonly Ring _ring;
         private readonly int _number;
@@ -81,7 +83,7 @@ public abstract partial class ImporterContract
             _ring.RegisterBuffer(0, stage.Registration);
         }
 
-        // Two parts of the buffer, one to write from and one to read into; the last page is the registrar's.
+        // Two parts of the buffer, one to write from and one to read into; the last block is the registrar's.
         private int Size => Requests * _length;
 
         private long Source => 2L * _number * Size;
@@ -92,7 +94,6 @@ public abstract partial class ImporterContract
 
         internal void Run()
         {
-            SkipUnless(4L * Size <= _stage.Buffer.Buffer.Size - 4096, "The device's blocks are too large for the fact's buffer.");
             for (int round = 0; round < Rounds; round++)
             {
                 _written = Bytes((round * 2) + _number, Size);

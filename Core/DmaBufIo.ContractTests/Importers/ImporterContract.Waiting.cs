@@ -43,7 +43,7 @@ public abstract partial class ImporterContract
 
     /// <summary>More bios than the device has room for: none is lost, none is done twice, none fails for want of room.</summary>
     [Fact]
-    public virtual void T16_a_full_queue_loses_and_doubles_nothing() => OnStage(stage =>
+    public virtual void T16_a_full_queue_loses_and_doubles_nothing() => OnStage(new StageSetup { Pieces = [2 << 20], Blocks = 512 }, stage =>
     {
         SkipUnless(ImporterCapabilities.KeepsData | ImporterCapabilities.Vectors);
         const int Requests = 64;
@@ -75,8 +75,7 @@ public abstract partial class ImporterContract
             byte[] found = isWrite ? stage.Target.Take(0, data.Length) : Scattered(stage.Contents()[..data.Length], length, block, isForward: false);
             stage.CheckEqual(data, found, "T16", $"after {(isWrite ? "writes" : "reads")} through a full queue the data");
         }
-    },
-    2 << 20);
+    });
 
     /// <summary>The buffer moves while the queue is full: requests that wait for room hold no reference, and come again.</summary>
     [Fact]
@@ -106,7 +105,8 @@ public abstract partial class ImporterContract
         {
             SkipUnless(ImporterCapabilities.Vectors | ImporterCapabilities.KeepsData);
             int block = stage.Blocks(512);
-            BufferRange[] ranges = [new(40960, 2 * block), new(4096 - stage.Target.MemoryAlignment, block), new(0, 0), new(16384, 3 * block)];
+            int page = stage.Blocks(4096);
+            BufferRange[] ranges = [new(10 * page, 2 * block), new(page - stage.Target.MemoryAlignment, block), new(0, 0), new(4 * page, 3 * block)];
             int length = (int)ranges.Sum(static r => r.Length);
             byte[] data = Bytes(1, length);
             byte[] expected = stage.Contents();
@@ -115,7 +115,7 @@ public abstract partial class ImporterContract
             stage.World.Check(stage.Ring.TryReadFixedVector(stage.Target.File, 0, ranges, 0, 1), "R4", "the ring is full although nothing is in flight.");
             stage.Ended(stage.Run("I6")[0], length, "I6", "a read of four ranges");
             stage.CheckContents(expected, "I6", "after a read of four ranges the buffer");
-            stage.Buffer.Write(0, Bytes(2, 65536));
+            stage.Buffer.Write(0, Bytes(2, (int)stage.Buffer.Buffer.Size));
             byte[] contents = stage.Contents();
             Spread(ranges, (range, position) => contents.AsSpan((int)range.Offset, (int)range.Length).CopyTo(data.AsSpan(position)));
             stage.World.Check(stage.Ring.TryWriteFixedVector(stage.Target.File, 0, ranges, 0, 1), "R4", "the ring is full although nothing is in flight.");

@@ -21,7 +21,7 @@ internal sealed class ImporterStage : IStage
         HasPlaces = (fixture.Capabilities & ImporterCapabilities.KeepsData) != 0;
         Target = fixture.Open(world);
         world.AtGiveUp(Close);
-        Buffer = world.CreateBuffer("contract", setup.Pieces);
+        Buffer = world.CreateBuffer("contract", setup.PiecesFor(Target.BlockSize));
         Ring = OpenRing("contract");
         Registration = new BufferRegistration { Buffer = Buffer.Buffer, File = Target.File, Direction = setup.Direction };
         if (setup.Registers)

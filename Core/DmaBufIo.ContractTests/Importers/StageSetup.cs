@@ -10,6 +10,9 @@ internal sealed record StageSetup
     /// <summary>The lengths of the buffer's pieces, whole pages.</summary>
     internal long[] Pieces { get; init; } = [256 << 10];
 
+    /// <summary>Blocks of the device for which the buffer has room at the least: where they are large, its last piece is longer.</summary>
+    internal int Blocks { get; init; } = 80;
+
     /// <summary>What the buffer is registered for.</summary>
     internal DmaDirection Direction { get; init; } = DmaDirection.Bidirectional;
 
@@ -24,6 +27,13 @@ internal sealed record StageSetup
 
     /// <summary>How rings learn of completions. One that sleeps does not look by itself: it is woken, or sleeps for ever.</summary>
     internal CompletionMode Completion { get; init; }
+
+    /// <summary>The lengths of the buffer's pieces for a device of such blocks.</summary>
+    internal long[] PiecesFor(int blockSize)
+    {
+        long missing = ((long)Blocks * blockSize) + 4096 - Pieces.Sum();
+        return missing <= 0 || blockSize <= 4096 ? Pieces : [.. Pieces[..^1], Pieces[^1] + ((missing + 4095) / 4096 * 4096)];
+    }
 
     /// <summary>A ring of this kind.</summary>
     internal RingOptions Ring(string name) => new()

@@ -22,11 +22,11 @@ public readonly record struct QueueLimits
     /// <summary>The largest bio in bytes, a multiple of the logical block size.</summary>
     public int MaxBytes { get; init; }
 
-    /// <summary>The largest number of segments as the device sees them (B3).</summary>
+    /// <summary>
+    /// The largest number of segments as the device sees them (B3). A device that takes one alone asks for a <see cref="DmaAlignment"/> of a logical block or more: a block at any other
+    /// offset may lie in two segments, and no split helps.
+    /// </summary>
     public int MaxSegments { get; init; }
-
-    /// <summary>Segments whose smallest length is certain to fit: an unaligned start touches one segment more than the length alone tells.</summary>
-    internal long CertainSegments => Math.Max(1, MaxSegments - 1L);
 
     /// <summary>The limits of a device on top of devices with these limits: for each the stricter of the two.</summary>
     /// <param name="other">The limits of another member.</param>
@@ -43,14 +43,17 @@ public readonly record struct QueueLimits
 
     /// <summary>
     /// The largest piece of a map-backed bio that may go to the device at once. The device may see a new segment every
-    /// <paramref name="smallestSegment"/> bytes, so that many bytes times the segments are certain to fit (B3).
+    /// <paramref name="smallestSegment"/> bytes, and a start inside of one touches one segment more than the length alone tells: so many bytes times the other segments are certain to fit (B3).
+    /// Where one segment is all, as many bytes as memory is aligned to do not leave it.
     /// </summary>
     /// <param name="smallestSegment">The map's smallest segment in bytes.</param>
     /// <returns>Bytes, a multiple of the logical block size and at least one block.</returns>
     public int MaxBytesFor(long smallestSegment)
     {
         // No segment matters beyond the largest bio, so the product stays within 62 bits.
-        long bytes = Math.Min(MaxBytes, Math.Min(smallestSegment, MaxBytes) * CertainSegments);
+        long bytes = MaxSegments == 1
+            ? Math.Min(MaxBytes, Math.Min(smallestSegment, DmaAlignment))
+            : Math.Min(MaxBytes, Math.Min(smallestSegment, MaxBytes) * (MaxSegments - 1L));
         return (int)Math.Max(LogicalBlockSize, bytes & -LogicalBlockSize);
     }
 }

@@ -13,6 +13,7 @@ internal static class BlockDeviceMutants
         Stack("B2", "turns-writes-of-parts", "sends a part of a write as a read", nameof(BlockDeviceContract.B2_parts_have_the_backing_of_the_whole)),
         Stack("B2", "keeps-flushes", "answers flushes itself and does not hand them on", nameof(BlockDeviceContract.B2_a_flush_reaches_every_member)),
         Disk("B3", "odd-limits", "names a largest bio that is no multiple of its block", nameof(BlockDeviceContract.B3_the_limits_are_sane_and_do_not_change)),
+        Disk("B3", "one-segment", "takes one segment and asks for no alignment", nameof(BlockDeviceContract.B3_the_limits_are_sane_and_do_not_change)),
         Disk("B3", "takes-less", "refuses bios of more than 64 KiB although its limits allow 1 MiB", nameof(BlockDeviceContract.B3_every_bio_within_the_limits_is_taken)),
         Disk("B3", "wants-aligned-memory", "refuses memory that is not aligned to 512 bytes although its limits say 4", nameof(BlockDeviceContract.B3_a_bio_of_as_many_segments_as_the_limits_allow_is_taken)),
         Disk("B4", "place-in-32-bits", "counts places in 32 bits", nameof(BlockDeviceContract.B4_places_beyond_4_GiB_are_places_of_their_own)),

@@ -20,4 +20,4 @@ public sealed class ExtentFileOnOneDeviceTests() : FileContract(new ExtentFileFi
 public sealed class ExtentFileOnTwoDevicesTests() : FileContract(new ExtentFileFixture("puppet:a,size=512K,max=8K,puppet:b,size=512K,max=32K", FileCapabilities.Storage));
 
 public sealed class ExtentFileOnAMirrorTests() : FileContract(
-    new ExtentFileFixture("raid1(puppet:a,max=32K,puppet:b,max=32K)", FileCapabilities.Addressable | FileCapabilities.Vectors | FileCapabilities.ReadOnly, "640K"));
+    new ExtentFileFixture("raid1(puppet:a,max=32K,puppet:b,max=32K)", FileCapabilities.KeepsData | FileCapabilities.Vectors | FileCapabilities.ReadOnly, "640K"));

@@ -7,7 +7,7 @@ public sealed class OneAtATimeBlockDeviceTests() : BlockDeviceContract(new Fault
 public sealed class HugeBlocksBlockDeviceTests() : BlockDeviceContract(new FaultyDiskFixture(null, ",lba=64K,max=64K", "1M"));
 
 /// <summary>One page and one segment for each bio.</summary>
-public sealed class OnePageBlockDeviceTests() : BlockDeviceContract(new FaultyDiskFixture(null, ",max=4K,segments=1", "1M"));
+public sealed class OnePageBlockDeviceTests() : BlockDeviceContract(new FaultyDiskFixture(null, ",max=4K,segments=1,align=512", "1M"));
 
 /// <summary>Memory at whole pages alone, in blocks of 512 bytes.</summary>
 public sealed class WholePagesBlockDeviceTests() : BlockDeviceContract(new FaultyDiskFixture(null, ",align=4096,max=8K"));
@@ -29,21 +29,27 @@ public sealed class TwoBackwardsBlockDeviceTests() : BlockDeviceContract(new Fau
 public sealed class SlowBlockDeviceTests() : BlockDeviceContract(new FaultyDiskFixture(null, ",slow=5", patience: TimeSpan.FromSeconds(3)));
 
 /// <summary>The disk as an importer.</summary>
-internal sealed class ShapedImporterFixture(string shape, ImporterCapabilities more = ImporterCapabilities.None) : IImporterFixture
+internal sealed class ShapedImporterFixture(string shape, ImporterCapabilities more = ImporterCapabilities.None, string size = "4M") : IImporterFixture
 {
     public string? PluginFolder => PluginFolders.Of("DmaBufIo.Fixtures.FaultyBlockDevice");
 
     public ImporterCapabilities Capabilities =>
         more | ImporterCapabilities.Remove | ImporterCapabilities.Reset | ImporterCapabilities.KeepsData | ImporterCapabilities.Vectors | ImporterCapabilities.MovesData | ImporterCapabilities.Interrupts;
 
-    public ImporterTarget Open(ContractWorld world) => new BlockDeviceTarget(world, $"faulty:4M{shape}");
+    public ImporterTarget Open(ContractWorld world) => new BlockDeviceTarget(world, $"faulty:{size}{shape}");
 }
 
 [Trait("Duration", "Minutes")]
 public sealed class OneAtATimeImporterTests() : ImporterContract(new ShapedImporterFixture(",lba=4096,depth=1"));
 
 [Trait("Duration", "Minutes")]
-public sealed class OnePageImporterTests() : ImporterContract(new ShapedImporterFixture(",max=4K"));
+public sealed class HugeBlocksImporterTests() : ImporterContract(new ShapedImporterFixture(",lba=64K", size: "64M"));
+
+[Trait("Duration", "Minutes")]
+public sealed class TwoAtATimeImporterTests() : ImporterContract(new ShapedImporterFixture(",depth=2,ends=backwards", ImporterCapabilities.WorksAlone));
+
+[Trait("Duration", "Minutes")]
+public sealed class OnePageImporterTests() : ImporterContract(new ShapedImporterFixture(",max=4K,segments=1,align=512"));
 
 [Trait("Duration", "Minutes")]
 public sealed class EndsInSubmitImporterTests() : ImporterContract(new ShapedImporterFixture(",ends=submit"));
@@ -73,6 +79,9 @@ public sealed class EventsFunctionTests() : PciFunctionContract(new FaultyFuncti
 /// <summary>Every job takes its time.</summary>
 [Trait("Duration", "Minutes")]
 public sealed class SlowExporterTests() : ExporterContract(new FaultyExporterFixture(null, ":slow=15", TimeSpan.FromSeconds(3)));
+
+/// <summary>A thread of the exporter's own moves the buffer, and the caller joins it.</summary>
+public sealed class MoverExporterTests() : ExporterContract(new FaultyExporterFixture(null, ":mover=on"));
 
 /// <summary>A thread of the plugin ends a while after it was told to.</summary>
 public sealed class HousekeepingPluginTests() : PluginContract(new FaultyPluginFixture("housekeeping"));

@@ -82,6 +82,15 @@ public sealed class SplitRuleTests
         Assert.Equal(bytes, limits.MaxBytesFor(smallest));
     }
 
+    [Theory]
+    [InlineData(512, 512)]
+    [InlineData(4096, 4096)]
+    public void B3_where_one_segment_is_all_a_bio_is_as_long_as_memory_is_aligned(int alignment, int bytes)
+    {
+        QueueLimits limits = new QueueLimits(512) with { MaxSegments = 1, DmaAlignment = alignment };
+        Assert.Equal(bytes, limits.MaxBytesFor(8192));
+    }
+
     [Fact]
     public void B3_no_bio_touches_more_segments_than_the_device_takes_however_the_buffer_is_cut()
     {
@@ -89,11 +98,14 @@ public sealed class SplitRuleTests
         {
             var random = new Random(seed);
             long smallest = 4096L << random.Next(3);
-            int maxSegments = random.Next(2, 9);
-            long[] borders = Borders(random, smallest);
-            var limits = new QueueLimits(512) { MaxSegments = maxSegments, MaxBytes = 512 * random.Next(1, 400) };
+            int maxSegments = random.Next(1, 9);
+
+            // Who takes one segment alone asks for an alignment of a block at least, and segments are whole pages.
+            long[] borders = Borders(random, smallest, unit: maxSegments == 1 ? 4096 : 1);
+            int alignment = maxSegments == 1 ? 512 << random.Next(4) : 4;
+            var limits = new QueueLimits(512) { MaxSegments = maxSegments, MaxBytes = 512 * random.Next(1, 400), DmaAlignment = alignment };
             using var bench = new FileBench(limits, bios: 8192);
-            long offset = random.NextInt64(borders[^1] / 2) & -4;
+            long offset = random.NextInt64(borders[^1] / 2) & -alignment;
             long size = random.NextInt64(512, borders[^1] - offset) & -512;
             if (size == 0)
                 continue;
@@ -204,11 +216,11 @@ public sealed class SplitRuleTests
         return bench.Queue.ReadIter(ref request, ref iter);
     }
 
-    private static long[] Borders(Random random, long smallest)
+    private static long[] Borders(Random random, long smallest, int unit)
     {
         long[] borders = new long[random.Next(4, 40)];
         for (int i = 1; i < borders.Length; i++)
-            borders[i] = borders[i - 1] + smallest + random.Next(0, 3 * (int)smallest);
+            borders[i] = borders[i - 1] + smallest + (random.Next(0, 3 * (int)smallest) & -unit);
         return borders;
     }
 

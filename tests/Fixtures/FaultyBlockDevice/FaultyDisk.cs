@@ -40,7 +40,10 @@ internal sealed class FaultyDisk : BlockDevice, IResettable, IDisposable
 
     public override long Capacity => _store.Length;
 
-    public override QueueLimits Limits => _fault.Is("odd-limits") ? _shape.Limits with { MaxBytes = (1 << 20) - 100 } : _shape.Limits;
+    public override QueueLimits Limits =>
+        _fault.Is("odd-limits") ? _shape.Limits with { MaxBytes = (1 << 20) - 100 }
+        : _fault.Is("one-segment") ? _shape.Limits with { MaxSegments = 1 }
+        : _shape.Limits;
 
     public override bool IsRemoved => _device.IsRemoved;
 

@@ -18,18 +18,19 @@ internal sealed class BufferFactory(Fault fault) : IExporterFactory, IMovableBuf
     {
         if (!fault.Is("ignores-options"))
         {
-            expression.AllowOnly("slow");
+            expression.AllowOnly("slow", "mover");
             expression.AllowNoText();
         }
 
         OwnedBuffer made = OwnedBuffer.Create(name, size, fault);
         made.Slow = (int)expression.Size("slow", 0);
+        made.HasMover = expression.Switch("mover", false);
         return made.Buffer;
     }
 
     public InvalidationReport Move(DmaBuf buffer, CancellationToken cancellationToken = default) => fault.Is("moves-on-the-engine")
         ? _engines.MoveThere(Own(buffer))
-        : Own(buffer).Move(cancellationToken);
+        : Own(buffer).HasMover ? Mover.Move(Own(buffer), cancellationToken) : Own(buffer).Move(cancellationToken);
 
     public IComputeJob Fill(DmaBuf buffer, long offset, long length, byte value)
     {

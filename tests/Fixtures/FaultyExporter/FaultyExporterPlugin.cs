@@ -12,7 +12,7 @@ public sealed class FaultyExporterPlugin : IDmaBufIoPlugin
     public PluginInfo Info { get; } = new("faulty-exporter", new Version(1, 0), "Buffers in pieces that move and are worked on", PluginKinds.Exporter)
     {
         Words = ["faulty"],
-        Options = [new PluginOption("slow", "milliseconds", "0", "how long jobs take")],
+        Options = [new PluginOption("slow", "milliseconds", "0", "how long jobs take"), new PluginOption("mover", "on|off", "off", "whether a thread of its own moves a buffer")],
     };
 
     public void Register(IServiceCollection services, IConfiguration options) => services.AddSingleton<IExporterFactory>(_ => new BufferFactory(new Fault(options["fault"])));

@@ -31,6 +31,9 @@ internal sealed class OwnedBuffer : DmaBufExporter
     /// <summary>Milliseconds that each job on it takes longer.</summary>
     internal int Slow { get; set; }
 
+    /// <summary>Whether it is moved by a thread of the exporter's own, for which the caller waits.</summary>
+    internal bool HasMover { get; set; }
+
     // Jobs take no lock.
     public override bool FencesNeedNoLock => true;
 
