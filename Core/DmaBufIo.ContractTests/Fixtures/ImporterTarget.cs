@@ -11,7 +11,7 @@ public abstract class ImporterTarget : IDisposable
     /// <summary>The file, opened for direct I/O, with the one reference that this object drops.</summary>
     public abstract IoFile File { get; }
 
-    /// <summary>Bytes that can be read and written from offset 0: at least 1 MiB. For a device of messages the longest message.</summary>
+    /// <summary>Bytes that can be read and written from offset 0: at least 1 MiB, and 80 blocks. For a device of messages the longest message.</summary>
     public virtual long Capacity => File.Size;
 
     /// <summary>Lengths and file offsets are multiples of it.</summary>

@@ -57,7 +57,8 @@ internal static class Generated
             (T[] sequence, Exception found) = last.Value;
             var broken = found as BrokenRuleException;
             string did = broken?.Did ?? $"{found.GetType().Name}: {found.Message}";
-            throw world.Broken(broken?.Rule ?? rule, $"{did} The shortest sequence found that shows it: {string.Join(", ", sequence)}.", e, $"{Variable}={seed}");
+            string shortest = sequence.Length == 0 ? "an empty one; what comes before and after every sequence is enough" : string.Join(", ", sequence);
+            throw world.Broken(broken?.Rule ?? rule, $"{did} The shortest sequence found that shows it: {shortest}.", e, $"{Variable}={seed}");
         }
     }
 

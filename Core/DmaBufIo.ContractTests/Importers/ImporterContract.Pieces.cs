@@ -39,7 +39,7 @@ public abstract partial class ImporterContract
             {
                 // All of it, so that every joint is crossed; from the start, and shifted against the pieces.
                 int shift = round * (length / 2 / stage.Target.BlockSize * stage.Target.BlockSize);
-                int count = ((stage.HasPlaces ? Math.Min(size, (int)stage.Target.Capacity) : size) - shift) / length;
+                int count = ((stage.HasPlaces ? (int)Math.Min(size, stage.Target.Capacity) : size) - shift) / length;
                 byte[] data = Bytes(round, count * length);
                 stage.Give(data, length);
                 for (int i = 0; i < count; i++)

@@ -20,6 +20,9 @@ internal sealed class ImporterStage : IStage
         World = world;
         HasPlaces = (fixture.Capabilities & ImporterCapabilities.KeepsData) != 0;
         Target = fixture.Open(world);
+        long least = Math.Max(1 << 20, 80L * Target.BlockSize);
+        if (HasPlaces && Target.Capacity < least)
+            throw new NotSupportedException($"The fixture has opened a device of {Target.Capacity} bytes, which is too small for the contract: open one of {least} bytes or more.");
         world.AtGiveUp(Close);
         Buffer = world.CreateBuffer("contract", setup.PiecesFor(Target.BlockSize));
         Ring = OpenRing("contract");
