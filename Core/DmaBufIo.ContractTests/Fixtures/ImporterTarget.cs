@@ -18,7 +18,7 @@ public abstract class ImporterTarget : IDisposable
     public virtual int BlockSize => File.BlockSize;
 
     /// <summary>Buffer offsets are multiples of it.</summary>
-    public virtual int MemoryAlignment => 4;
+    public virtual int MemoryAlignment => File.MemoryAlignment;
 
     /// <summary>Makes sure that the next read of this range brings these bytes. Returns when it is so.</summary>
     /// <param name="offset">First byte in the file; 0 for a device of messages.</param>

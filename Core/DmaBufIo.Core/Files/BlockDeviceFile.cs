@@ -25,6 +25,9 @@ public sealed class BlockDeviceFile : IoFile
     public override int BlockSize => Device.Limits.LogicalBlockSize;
 
     /// <inheritdoc/>
+    public override int MemoryAlignment => Device.Limits.DmaAlignment;
+
+    /// <inheritdoc/>
     public override bool IsRemoved => Device.IsRemoved;
 
     /// <inheritdoc/>

@@ -49,6 +49,11 @@ public abstract class IoFile : ITokenOwner
     /// <summary>The unit of offsets and lengths in bytes (R2).</summary>
     public virtual int BlockSize => 512;
 
+    /// <summary>
+    /// The unit of offsets in registered buffers, in bytes: a power of two, at most a page, as <c>stx_dio_mem_align</c> of statx(2). Requests at other offsets answer <c>EINVAL</c> (B3, N2). Constant.
+    /// </summary>
+    public virtual int MemoryAlignment => 4;
+
     /// <summary>How it is opened now. <see cref="OpenFlags.Direct"/> can be changed while it is open, as fcntl(2) can: it is looked at again for every request (B5).</summary>
     public OpenFlags Flags => (OpenFlags)_flags;
 

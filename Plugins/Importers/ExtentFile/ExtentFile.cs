@@ -19,6 +19,7 @@ internal sealed class ExtentFile : IoFile
     {
         _devices = [.. devices];
         BlockSize = devices.Max(static d => d.Limits.LogicalBlockSize);
+        MemoryAlignment = devices.Max(static d => d.Limits.DmaAlignment);
         _entry = entry;
         _closed = closed;
     }
@@ -28,6 +29,9 @@ internal sealed class ExtentFile : IoFile
 
     /// <inheritdoc/>
     public override int BlockSize { get; }
+
+    /// <inheritdoc/>
+    public override int MemoryAlignment { get; }
 
     /// <inheritdoc/>
     public override bool IsRemoved

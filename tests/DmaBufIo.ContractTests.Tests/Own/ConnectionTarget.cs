@@ -58,8 +58,6 @@ internal sealed class ConnectionTarget : ImporterTarget
 
     public override long Capacity => Longest;
 
-    public override int MemoryAlignment => 1;
-
     public override void Give(long offset, ReadOnlySpan<byte> data)
     {
         Reap();

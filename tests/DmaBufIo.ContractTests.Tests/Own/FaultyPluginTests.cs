@@ -19,7 +19,7 @@ internal sealed class FaultyExporterFixture(string? fault, string shape = "", Ti
 }
 
 /// <summary>The file that makes a mistake where it is told to, and is correct else.</summary>
-internal sealed class FaultyFileFixture(string? fault, string options = "", string disk = "size=512K,max=8K", int alignment = 4) : IFileFixture
+internal sealed class FaultyFileFixture(string? fault, string options = "", string disk = "size=512K,max=8K") : IFileFixture
 {
     public string? PluginFolder => PluginFolders.Of("DmaBufIo.Fixtures.FaultyFile");
 
@@ -27,15 +27,13 @@ internal sealed class FaultyFileFixture(string? fault, string options = "", stri
 
     public FileCapabilities Capabilities => FileCapabilities.Storage;
 
-    public ImporterTarget Open(ContractWorld world, OpenFlags flags) => new StripedTarget(world, flags, options, disk, alignment);
+    public ImporterTarget Open(ContractWorld world, OpenFlags flags) => new StripedTarget(world, flags, options, disk);
 }
 
 /// <summary>The truth lies on the disks: stripes of 16 KiB in turn, behind a header of 64 KiB.</summary>
-internal sealed class StripedTarget(ContractWorld world, OpenFlags flags, string options, string disk, int alignment)
+internal sealed class StripedTarget(ContractWorld world, OpenFlags flags, string options, string disk)
     : FileTarget(world, $"striped:data{options}@(puppet:a,{disk},puppet:b,{disk})", flags)
 {
-    public override int MemoryAlignment => alignment;
-
     private const int Header = 64 << 10;
     private const int Stripe = 16 << 10;
 

@@ -58,7 +58,7 @@ public sealed class EndsInSubmitImporterTests() : ImporterContract(new ShapedImp
 public sealed class EndsBackwardsImporterTests() : ImporterContract(new ShapedImporterFixture(",lba=4096,max=16K,ends=backwards", ImporterCapabilities.WorksAlone));
 
 /// <summary>A file whose memory must be aligned to its blocks.</summary>
-public sealed class AlignedFileTests() : FileContract(new FaultyFileFixture(null, ",align=512", alignment: 512));
+public sealed class AlignedFileTests() : FileContract(new FaultyFileFixture(null, ",align=512"));
 
 /// <summary>A file in large blocks.</summary>
 public sealed class LargeBlocksFileTests() : FileContract(new FaultyFileFixture(null, ",block=16K", "size=1M,lba=4096,max=16K"));

@@ -43,10 +43,7 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
             WorkAndEnd();
         if (_rung == _taken)
             return;
-        int resets = disk.Resets;
-        for (long i = _rung; i < _taken; i++)
-            _slots[i % _slots.Length].Resets = resets;
-        Volatile.Write(ref _rung, _taken);
+        RingDoorbell();
         if (_handler is null)
             Work();
         else
@@ -102,9 +99,18 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
     private bool IsHit(Errno status, string atRemoval, string atReset) =>
         (status == Errno.ENODEV && disk.Fault.Is(atRemoval)) || (status == Errno.ECANCELED && disk.Fault.Is(atReset));
 
+    // What is rung for now is not of before the last reset.
+    private void RingDoorbell()
+    {
+        int resets = disk.Resets;
+        for (long i = _rung; i < _taken; i++)
+            _slots[i % _slots.Length].Resets = resets;
+        Volatile.Write(ref _rung, _taken);
+    }
+
     private void WorkAndEnd()
     {
-        Volatile.Write(ref _rung, _taken);
+        RingDoorbell();
         Work();
         Poll(int.MaxValue);
     }

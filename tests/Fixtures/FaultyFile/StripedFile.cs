@@ -18,6 +18,8 @@ internal sealed class StripedFile(string name, IReadOnlyList<BlockDevice> disks,
 
     public override int BlockSize => Math.Max(Block, disks.Max(static d => d.Limits.LogicalBlockSize));
 
+    public override int MemoryAlignment => Math.Max(Alignment, disks.Max(static d => d.Limits.DmaAlignment));
+
     public override bool IsRemoved => !fault.Is("does-not-say-that-it-is-gone") && disks.Any(static d => d.IsRemoved);
 
     /// <summary>Memory offsets are multiples of it, at least.</summary>
@@ -47,7 +49,7 @@ internal sealed class StripedFile(string name, IReadOnlyList<BlockDevice> disks,
         }
 
         QueueLimits limits = disks.Select(static d => d.Limits).Aggregate(static (all, d) => all.Stack(d));
-        limits = limits with { LogicalBlockSize = BlockSize, DmaAlignment = Math.Max(limits.DmaAlignment, Alignment) };
+        limits = limits with { LogicalBlockSize = BlockSize, DmaAlignment = MemoryAlignment };
         FlushesInTurn? flushes = FlushesInTurn ? new FlushesInTurn(context, bios, disks) : null;
         return new StripedQueue(this, bios, queues, limits, disks.Any(static d => d.IsReadOnly), fault, flushes);
     }

@@ -22,6 +22,9 @@ internal sealed class RnicFile(RnicQueuePair pair, OpenFlags flags) : IoFile(pai
     public override int BlockSize => 1;
 
     /// <inheritdoc/>
+    public override int MemoryAlignment => 1;
+
+    /// <inheritdoc/>
     public override bool IsRemoved => pair.Device.IsRemoved;
 
     /// <inheritdoc/>
