@@ -171,7 +171,9 @@ internal sealed class FaultyDisk : BlockDevice, IResettable, IDisposable
         long size = bio.Size;
         if (size > limits.MaxBytes || size % limits.LogicalBlockSize != 0 || (bio.Sector << 9) % limits.LogicalBlockSize != 0 || offset % limits.DmaAlignment != 0)
             return false;
-        if (backing is not RangeMap map || limits.MaxSegments == int.MaxValue)
+
+        // Where there are thousands of ranges it does not look: a walk would cost more at the end of the buffer (N4).
+        if (backing is not RangeMap map || limits.MaxSegments == int.MaxValue || map.Table.Ranges.Count > 1000)
             return true;
         int segments = 0;
         long start = 0;
