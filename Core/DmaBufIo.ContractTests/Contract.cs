@@ -66,7 +66,7 @@ public abstract class Contract
             // On an actor of its own: a plugin may hang in a call that the fact makes.
             TStage? stage = null;
             IActor running = world.Actors.Start("fact", () => fact(stage = open(world)));
-            if (!Hang.Until(() => running.HasEnded, 8 * Hang.Limit))
+            if (!world.UntilEnded(running, 4 * Hang.Limit))
                 throw world.Broken("N8", $"the fact did not come to its end: something that the plugin was asked for does not return.{Environment.NewLine}{Hang.State()}");
             running.Join();
             world.Ends("closing", stage!.Close, "T10", "closing what the fact has opened did not come to its end.");

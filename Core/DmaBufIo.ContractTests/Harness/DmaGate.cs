@@ -12,7 +12,7 @@ internal sealed class DmaGate : IDisposable
 {
     private readonly PuppetFabric _fabric;
     private readonly SemaphoreSlim _permits = new(0);
-    private readonly int _owner = Environment.CurrentManagedThreadId;
+    private volatile int _owner = Environment.CurrentManagedThreadId;
     private int _waiting;
     private volatile bool _gone;
 
@@ -31,11 +31,17 @@ internal sealed class DmaGate : IDisposable
         };
     }
 
+    /// <summary>The caller's thread is the owner from now on.</summary>
+    internal void Own() => _owner = Environment.CurrentManagedThreadId;
+
     /// <summary>Lets one DMA that waits go on.</summary>
-    internal void Pass()
+    /// <returns>False when none waits.</returns>
+    internal bool Pass()
     {
-        if (Volatile.Read(ref _waiting) > 0 && _permits.CurrentCount == 0)
-            _permits.Release();
+        if (Volatile.Read(ref _waiting) == 0 || _permits.CurrentCount != 0)
+            return false;
+        _permits.Release();
+        return true;
     }
 
     /// <summary>Looks for a while whether the device comes to the gate: how often it does decides how much is found, never what passes.</summary>

@@ -10,21 +10,21 @@ internal sealed class DmaHold : IDisposable
     private readonly PuppetFabric _fabric;
     private readonly SemaphoreSlim _steps = new(0);
     private readonly ManualResetEventSlim _released = new();
-    private int _skip;
+    private long _skip;
     private volatile int _heldThread = -1;
     private int _waiting;
 
     /// <summary>Holds DMA of any device to a buffer from now on.</summary>
     /// <param name="fabric">Between the devices and memory.</param>
     /// <param name="buffer">The buffer's name.</param>
-    /// <param name="skip">DMA that is let through at first.</param>
-    internal DmaHold(PuppetFabric fabric, string buffer, int skip = 0)
+    /// <param name="skip">Bytes that are let through at first, in whatever pieces they come.</param>
+    internal DmaHold(PuppetFabric fabric, string buffer, long skip = 0)
     {
         _fabric = fabric;
         _skip = skip;
         fabric.OnDma = dma =>
         {
-            if (dma.Purpose == buffer && Interlocked.Decrement(ref _skip) < 0)
+            if (dma.Purpose == buffer && Interlocked.Add(ref _skip, -dma.Length) < 0)
                 Hold();
             return Errno.Ok;
         };

@@ -22,8 +22,19 @@ internal static class PluginRewriter
         ["System.Threading.SpinLock"] = ["Enter", "TryEnter"],
         ["System.Threading.SemaphoreSlim"] = ["Wait", "Release"],
         ["System.Threading.ReaderWriterLockSlim"] = ["Enter", "TryEnter", "Exit"],
-        ["System.Threading.WaitHandle"] = ["WaitOne", "WaitAny", "WaitAll"],
+        ["System.Threading.ReaderWriterLock"] = ["Acquire", "Release", "Upgrade", "Downgrade"],
+        ["System.Threading.WaitHandle"] = ["WaitOne", "WaitAny", "WaitAll", "SignalAndWait"],
+        ["System.Threading.EventWaitHandle"] = ["Set", "Reset"],
+        ["System.Threading.Semaphore"] = ["Release"],
+        ["System.Threading.Mutex"] = ["ReleaseMutex"],
+        ["System.Threading.Barrier"] = ["SignalAndWait"],
+        ["System.Threading.CountdownEvent"] = ["Signal", "Wait"],
         ["System.Threading.ManualResetEventSlim"] = ["Wait", "Set"],
+        ["System.Threading.Channels.ChannelReader`1"] = ["TryRead", "ReadAsync", "WaitToReadAsync"],
+        ["System.Threading.Channels.ChannelWriter`1"] = ["TryWrite", "WriteAsync", "WaitToWriteAsync"],
+        ["System.Collections.Concurrent.BlockingCollection`1"] = ["Add", "TryAdd", "Take", "TryTake"],
+        ["System.Collections.Concurrent.ConcurrentBag`1"] = ["Add", "TryTake", "TryPeek"],
+        ["System.Collections.Concurrent.ConcurrentDictionary`2"] = ["TryAdd", "TryRemove", "TryUpdate", "AddOrUpdate", "GetOrAdd", "Clear", "set_Item", "get_Count", "get_Keys", "get_Values", "ToArray"],
         ["DmaBufIo.Sync.SleepingMutex"] = ["Lock", "TryLock"],
         ["DmaBufIo.Sync.WoundWaitLock"] = ["Lock", "TryLock"],
         ["DmaBufIo.Sync.WaitQueue"] = ["Wait", "WakeAll"],
@@ -56,6 +67,8 @@ internal static class PluginRewriter
         body.SimplifyMacros();
         ILProcessor il = body.GetILProcessor();
         var found = new List<(Instruction At, MethodReference Counter)> { (body.Instructions[0], counters.Step) };
+        if (body.Method.IsSynchronized)
+            found.Add((body.Instructions[0], counters.Lock));
         foreach (Instruction instruction in body.Instructions)
         {
             if (CounterOf(instruction, counters) is { } counter)
@@ -73,8 +86,8 @@ internal static class PluginRewriter
             return target.Offset <= instruction.Offset ? counters.Step : null;
         if (instruction.OpCode.Code is not (Code.Call or Code.Callvirt) || instruction.Operand is not MethodReference called)
             return null;
-        string type = called.DeclaringType.FullName;
-        if (type == "System.Threading.Interlocked")
+        string type = called.DeclaringType.GetElementType().FullName;
+        if (type is "System.Threading.Interlocked" or "System.Collections.Concurrent.ConcurrentQueue`1" or "System.Collections.Concurrent.ConcurrentStack`1")
             return counters.Interlock;
         return s_locks.TryGetValue(type, out string[]? names) && Array.Exists(names, name => called.Name.StartsWith(name, StringComparison.Ordinal)) ? counters.Lock : null;
     }

@@ -1,3 +1,6 @@
+using System.Diagnostics;
+using DmaBufIo.Models.Iommu;
+
 namespace DmaBufIo.ContractTests;
 
 /// <summary>Waits for what takes long, because it is much, and not because any of it does: a device may be slow, a machine loaded.</summary>
@@ -19,5 +22,36 @@ internal static class Progress
 
         foreach (IActor actor in actors)
             actor.Join();
+    }
+
+    /// <summary>Waits for an actor for as long as devices map and move something.</summary>
+    /// <param name="world">Where they do.</param>
+    /// <param name="actor">The actor.</param>
+    /// <param name="limit">How long nothing may happen.</param>
+    /// <returns>False when nothing has happened for that long.</returns>
+    internal static bool UntilEnded(this ContractWorld world, IActor actor, TimeSpan limit)
+    {
+        IommuCounters seen = world.Iommu.Counters;
+        long happened = Stopwatch.GetTimestamp();
+        long looked = happened;
+        var spin = default(SpinWait);
+        while (!actor.HasEnded)
+        {
+            spin.SpinOnce();
+            if (Stopwatch.GetElapsedTime(looked) < limit / 64)
+                continue;
+            looked = Stopwatch.GetTimestamp();
+            if (world.Iommu.Counters != seen)
+            {
+                seen = world.Iommu.Counters;
+                happened = looked;
+            }
+            else if (Stopwatch.GetElapsedTime(happened) > limit)
+            {
+                return actor.HasEnded;
+            }
+        }
+
+        return true;
     }
 }

@@ -76,7 +76,7 @@ public abstract partial class ImporterContract
                 bool wasRefused = false;
                 OnStage(
                     new StageSetup { Registers = !isFirst },
-                    stage => wasRefused = RefuseRegistration(stage, refused),
+                    stage => wasRefused = RefuseRegistration(stage, refused, isFirst),
                     situation: $"mapping {refused + 1} of a {(isFirst ? "first" : "further")} registration refused");
                 if (!wasRefused)
                     break;
@@ -88,33 +88,19 @@ public abstract partial class ImporterContract
     [Fact]
     public virtual void T12_a_map_that_fails_half_way_is_undone()
     {
-        for (int refused = 0; ; refused++)
+        // With the first map may come what stays for all: how much is left is looked at in a later one.
+        foreach (bool isFirst in new[] { true, false })
         {
-            bool wasRefused = false;
-            OnStage(
-                new StageSetup { Pieces = [4096, 4096, 4096, 8192, 4096] },
-                stage =>
-                {
-                    int length = stage.Blocks(4096);
-                    stage.Target.Give(0, Bytes(1, length)); // by its own way, whose mappings are not meant
-                    int before = stage.World.Mappings.Count;
-                    using (var refusal = new MapRefusal(stage.World.Fabric, refused))
-                    {
-                        stage.Read(0, 0, length);
-                        RingCompletion ended = stage.Run("T12")[0];
-                        wasRefused = refusal.HasRefused;
-                        stage.World.Check(!wasRefused || ended.Status != Errno.Ok, "T12", "a request ended well although its map could not be made.");
-                    }
-
-                    if (!wasRefused)
-                        return;
-                    CheckUndone(stage, before);
-                    if (!Can(ImporterCapabilities.Connected))
-                        stage.CheckRead(0, 0, Bytes(refused, length), "T12");
-                },
-                situation: $"mapping {refused + 1} of a map refused");
-            if (!wasRefused)
-                return;
+            for (int refused = 0; ; refused++)
+            {
+                bool wasRefused = false;
+                OnStage(
+                    new StageSetup { Pieces = [4096, 4096, 4096, 8192, 4096] },
+                    stage => wasRefused = RefuseMap(stage, isFirst, refused),
+                    situation: $"mapping {refused + 1} of a {(isFirst ? "first" : "further")} map refused");
+                if (!wasRefused)
+                    break;
+            }
         }
     }
 
@@ -123,7 +109,7 @@ public abstract partial class ImporterContract
     public virtual void T12_a_buffer_that_cannot_be_mapped_now_fails_the_request_and_not_the_next() => OnStage(stage =>
     {
         SkipUnless(!Can(ImporterCapabilities.Connected), "The device is a connection: with a request that fails it has ended, and there is no next one.");
-        int before = stage.World.Mappings.Count;
+        int before = MappingsAfterAMove(stage);
         int length = stage.Blocks(4096);
         for (int i = 0; i < 3; i++)
         {
@@ -135,34 +121,64 @@ public abstract partial class ImporterContract
             stage.Buffer.InMap = null;
             stage.CheckRead(0, 0, Bytes(i, length), "T12");
             stage.Buffer.Move();
-            stage.World.Eventually(() => stage.World.Mappings.Count == before, "T8", "mappings of a map that was invalidated stay.");
+            stage.World.Eventually(() => stage.World.Mappings.Count <= before, "T8", "mappings of a map that was invalidated stay.");
         }
     });
 
-    private static bool RefuseRegistration(ImporterStage stage, int refused)
+    private bool RefuseMap(ImporterStage stage, bool isFirst, int refused)
+    {
+        int length = stage.Blocks(4096);
+        int before = isFirst ? int.MaxValue : MappingsAfterAMove(stage);
+        stage.Target.Give(0, Bytes(1, length)); // by its own way, whose mappings are not meant
+        if (!isFirst)
+            before = Math.Max(before, stage.World.Mappings.Count);
+        using (var refusal = new MapRefusal(stage.World.Fabric, refused))
+        {
+            stage.Read(0, 0, length);
+            RingCompletion ended = stage.Run("T12")[0];
+            if (!refusal.HasRefused)
+                return false;
+            stage.World.Check(ended.Status != Errno.Ok, "T12", "a request ended well although its map could not be made.");
+        }
+
+        CheckUndone(stage, before);
+        if (!Can(ImporterCapabilities.Connected))
+            stage.CheckRead(0, 0, Bytes(refused, length), "T12");
+        return true;
+    }
+
+    private static bool RefuseRegistration(ImporterStage stage, int refused, bool isFirst)
     {
         int buffer = stage.Buffer.Buffer.References;
         int mapped = stage.World.Mappings.Count;
-        using (var refusal = new MapRefusal(stage.World.Fabric, refused))
+
+        // With the first registration may come what stays for all: then a second attempt must leave no more than the first.
+        for (int attempt = isFirst ? 0 : 1; attempt < 2; attempt++)
         {
-            try
+            using (var refusal = new MapRefusal(stage.World.Fabric, refused))
             {
-                stage.Ring.RegisterBuffer(1, stage.Registration);
-            }
-            catch (DmaBufIoException) when (refusal.HasRefused)
-            {
-                // As it should be.
+                try
+                {
+                    stage.Ring.RegisterBuffer(1, stage.Registration);
+                }
+                catch (DmaBufIoException) when (refusal.HasRefused)
+                {
+                    // As it should be.
+                }
+
+                if (!refusal.HasRefused)
+                    return isFirst && attempt != 0;
             }
 
-            if (!refusal.HasRefused)
-                return false;
+            stage.World.Check(stage.Ring.TokenAt(1) is null, "T2", "a registration is in its slot although a mapping that it needs was refused.");
+            bool isCounted = attempt != 0;
+            stage.World.Eventually(
+                () => stage.Buffer.Buffer.References == buffer && (!isCounted || stage.World.Mappings.Count <= mapped),
+                "T2",
+                "a registration that failed has left a reference on the buffer or a mapping behind.");
+            mapped = stage.World.Mappings.Count;
         }
 
-        stage.World.Check(stage.Ring.TokenAt(1) is null, "T2", "a registration is in its slot although a mapping that it needs was refused.");
-        stage.World.Eventually(
-            () => stage.Buffer.Buffer.References == buffer && stage.World.Mappings.Count == mapped,
-            "T2",
-            "a registration that failed has left a reference on the buffer or a mapping behind.");
         stage.Ring.RegisterBuffer(1, stage.Registration);
         Released(stage, stage.Ring.RemoveBuffer(1));
         return true;
@@ -172,7 +188,7 @@ public abstract partial class ImporterContract
     {
         stage.World.Check(stage.Buffer.LiveTables == 0, "T12", $"{stage.Buffer.LiveTables} mappings of the buffer stay although the map could not be made.");
         int left = stage.World.Mappings.Count - mappings;
-        stage.World.Check(left == 0, "T12", $"{left} mappings of the driver stay although the map could not be made.");
+        stage.World.Check(left <= 0, "T12", $"{left} mappings of the driver stay although the map could not be made.");
     }
 
     private static void Released(ImporterStage stage, RemovedBuffer removed) =>

@@ -68,7 +68,6 @@ public abstract partial class ImporterContract
     {
         InWorld(world =>
         {
-            // The buffer's own object comes with the stage; a registration is made by then, and may map nothing.
             ReservationObject? reservation = null;
             int without = 0;
             string what = "";
@@ -82,8 +81,9 @@ public abstract partial class ImporterContract
 
             world.Fabric.OnMap = mapping => Look(mapping, "mapped");
             world.Fabric.OnUnmap = mapping => Look(mapping, "unmapped");
-            var stage = new ImporterStage(world, Fixture, new StageSetup { Pieces = [8192, 4096] });
+            var stage = new ImporterStage(world, Fixture, new StageSetup { Pieces = [8192, 4096], Registers = false });
             reservation = stage.Buffer.Buffer.Reservation;
+            stage.Register(0);
             int length = stage.Blocks(4096);
             for (int i = 0; i < 3; i++)
             {

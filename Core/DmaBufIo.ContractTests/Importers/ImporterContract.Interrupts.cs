@@ -33,7 +33,45 @@ public abstract partial class ImporterContract
             });
     }
 
-    private static void Sleep(ImporterStage stage, int requests, int batch, int length)
+    /// <summary>The device is let on only while the ring sleeps: each completion, and each interrupt, comes after the ring's last look.</summary>
+    [Fact]
+    public virtual void C6_a_ring_is_woken_by_what_ends_while_it_sleeps()
+    {
+        SkipUnless(ImporterCapabilities.Interrupts | ImporterCapabilities.MovesData | ImporterCapabilities.WorksAlone);
+        OnStage(
+            new StageSetup { Completion = CompletionMode.Interrupts },
+            stage =>
+            {
+                const int Requests = 8;
+                int length = stage.Blocks(4096);
+                stage.CheckRead(0, 0, Bytes(1, length));
+                using var gate = new DmaGate(stage.World.Fabric, stage.Buffer.Buffer.Name);
+                foreach (int batch in new[] { Requests, 1 })
+                {
+                    byte[] data = Bytes(batch, Requests * length);
+                    stage.Give(data, length);
+                    long reaped = 0;
+                    IActor sleeper = stage.World.Actors.Start("sleeper", () =>
+                    {
+                        gate.Own();
+                        Sleep(stage, Requests, batch, length, () => Interlocked.Increment(ref reaped));
+                    });
+                    while (sleeper.UntilBlocked())
+                    {
+                        long before = Interlocked.Read(ref reaped);
+                        stage.World.Eventually(
+                            () => sleeper.HasEnded || Interlocked.Read(ref reaped) != before || gate.Pass(),
+                            "C6",
+                            "a ring that waits for interrupts sleeps, and the device has no DMA left to do.");
+                    }
+
+                    sleeper.Join();
+                    CheckPrefix(stage, data, "N1", "reads of a ring that waits for interrupts");
+                }
+            });
+    }
+
+    private static void Sleep(ImporterStage stage, int requests, int batch, int length, Action? hasReaped = null)
     {
         var completions = new RingCompletion[batch];
         for (int first = 0; first < requests; first += batch)
@@ -41,10 +79,15 @@ public abstract partial class ImporterContract
             for (int i = first; i < first + batch; i++)
                 stage.Read((long)i * length, (long)i * length, length, (ulong)i + 1);
             stage.Ring.Submit();
-            int reaped = stage.Ring.Reap(completions, batch);
-            stage.World.Check(reaped == batch, "N8", $"of {batch} requests {reaped} have ended, and the ring knows of no other.");
-            foreach (RingCompletion ended in completions)
-                stage.Ended(ended, length, "N8", "a read of a ring that waits for interrupts");
+            for (int ended = 0; ended < batch;)
+            {
+                int reaped = stage.Ring.Reap(completions, hasReaped is null ? batch - ended : 1);
+                stage.World.Check(reaped != 0, "N8", $"of {batch} requests {ended} have ended, and the ring knows of no other.");
+                foreach (RingCompletion completion in completions.AsSpan(0, reaped))
+                    stage.Ended(completion, length, "N8", "a read of a ring that waits for interrupts");
+                ended += reaped;
+                hasReaped?.Invoke();
+            }
         }
     }
 }

@@ -52,14 +52,14 @@ public abstract partial class ImporterContract
     public virtual void T8_every_map_is_unmapped_once() => InBothDesigns(stage =>
     {
         int length = stage.Blocks(4096);
-        int standing = stage.World.Mappings.Count;
         stage.World.ExpectDriverFaults();
+        int standing = MappingsAfterAMove(stage);
         for (int i = 0; i < 5; i++)
         {
             stage.CheckRead(0, 0, Bytes(i, length), "T8");
             stage.Move(elsewhere: i % 2 == 0);
             stage.World.Eventually(
-                () => stage.Buffer is { LiveTables: 0, OldPlaces: 0 } && stage.World.Mappings.Count == standing,
+                () => stage.Buffer is { LiveTables: 0, OldPlaces: 0 } && stage.World.Mappings.Count <= standing,
                 "T8",
                 () => $"after move {i + 1} mappings were not given back: {stage.Buffer.LiveTables} of the buffer, {stage.World.Mappings.Count - standing} of the device.");
             CheckFaults(stage, "T8");
@@ -130,10 +130,11 @@ public abstract partial class ImporterContract
         int length = stage.Blocks(4096);
         stage.CheckRead(0, 0, Bytes(1, length));
         RemovedBuffer removed;
+        long before = stage.Buffer.UnmapCalls;
         using (stage.Buffer.Buffer.Reservation.Lock())
         {
             removed = stage.Ring.RemoveBuffer(0);
-            stage.World.Check(stage.Buffer.UnmapCalls == 0, "T5", "the buffer was unmapped while somebody else held its lock.");
+            stage.World.Check(stage.Buffer.UnmapCalls == before, "T5", "the buffer was unmapped while somebody else held its lock.");
         }
 
         Released(stage, removed);
@@ -141,18 +142,40 @@ public abstract partial class ImporterContract
         stage.CheckRead(0, 0, Bytes(2, length));
     });
 
+    /// <summary>
+    /// The mappings that stand after a request and a move. What the driver makes when it is first wanted and keeps for the next, a pool of descriptors for example, is among them: what counts is
+    /// what there is more after another round.
+    /// </summary>
+    private static int MappingsAfterAMove(ImporterStage stage)
+    {
+        stage.CheckRead(0, 0, Bytes(99, stage.Blocks(4096)), "T8");
+        stage.Buffer.Move();
+        stage.World.Eventually(
+            () => stage.Buffer is { LiveTables: 0, OldPlaces: 0 },
+            "T8",
+            () => $"after a move {stage.Buffer.LiveTables} mappings of the buffer were not given back.");
+
+        // Unmap runs with the lock held: who has it next comes after the end of it.
+        using (stage.Buffer.Buffer.Reservation.Lock())
+            return stage.World.Mappings.Count;
+    }
+
     private static void CheckRegistrations(ImporterStage stage, Action<int, int> use)
     {
         const int Slot = 3;
-        int mappings = stage.World.Mappings.Count;
+        int mappings = 0;
         int tables = stage.Buffer.LiveTables;
-        for (int round = 0; round < 4; round++)
+        for (int round = 0; round < 5; round++)
         {
             stage.Register(Slot);
             use(Slot, round);
             Released(stage, stage.Ring.RemoveBuffer(Slot));
+
+            // What the first has made for those that follow may stay, a pool of descriptors for example; what each leaves is lost.
+            if (round == 0)
+                mappings = stage.World.Mappings.Count;
             int left = stage.World.Mappings.Count - mappings;
-            if (left != 0 || stage.Buffer.LiveTables != tables)
+            if (left > 0 || stage.Buffer.LiveTables != tables)
                 throw stage.World.Broken("T10", $"{left} mappings are left after a registration was released, for example of '{stage.World.Mappings[^1].Purpose}'.");
         }
     }

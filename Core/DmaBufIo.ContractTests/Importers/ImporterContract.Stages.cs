@@ -178,15 +178,19 @@ public abstract partial class ImporterContract
 
     private static void MoveUnderHold(ImporterStage stage, int requests, int ended)
     {
-        using var hold = new DmaHold(stage.World.Fabric, stage.Buffer.Buffer.Name, skip: ended);
         int length = stage.Blocks(4096);
-        byte[] data = Bytes(7, requests * length);
-        stage.Give(data, length);
+        using var hold = new DmaHold(stage.World.Fabric, stage.Buffer.Buffer.Name, skip: (long)ended * length);
+
+        // With gaps, so that a device which gathers neighbours has a DMA for each.
+        int stride = stage.HasPlaces ? 2 * length : length;
+        byte[] data = Bytes(7, requests * stride);
+        stage.Give(data, stride);
         bool hasMoved = false;
         stage.Buffer.AfterInvalidation = () => Volatile.Write(ref hasMoved, true);
         IActor owner = stage.World.Actors.Start("owner", () =>
         {
-            Reads(stage, requests, length);
+            for (int i = 0; i < requests; i++)
+                stage.Read((long)i * stride, (long)i * stride, length, (ulong)i + 1);
             stage.Ring.Submit();
             foreach (RingCompletion completion in stage.ReapEach(requests, "N8"))
                 stage.Ended(completion, length, "T18", "a read under which the buffer moved");
@@ -199,7 +203,8 @@ public abstract partial class ImporterContract
         hold.Release();
         stage.World.Ends(owner, "N8", "requests under which the buffer moved did not end.");
         stage.World.Ends(mover, "T14", "a move under requests did not end.");
-        CheckPrefix(stage, data, "T18", "reads that were in flight when the buffer moved");
+        for (int i = 0; i < requests; i++)
+            CheckRange(stage, data, i * stride, length, "T18", "reads that were in flight when the buffer moved");
     }
 
     /// <summary>Prepares reads side by side, numbered from 1.</summary>

@@ -1,4 +1,5 @@
 using DmaBufIo.DmaBufs;
+using DmaBufIo.Errors;
 using DmaBufIo.Rings;
 
 namespace DmaBufIo.ContractTests;
@@ -14,8 +15,18 @@ public abstract partial class ImporterContract
         bool hasEnded = false;
         int part = Owner.Requests * stage.Blocks(2048);
         SkipUnless((2 * part) + stage.Target.BlockSize <= stage.Target.Capacity, $"The device holds {stage.Target.Capacity} bytes, and the fact needs {(2 * part) + stage.Target.BlockSize}.");
-        Owner[] owners = [new(stage, 0), new(stage, 1)];
+        Owner[] owners = [];
         Ring third = stage.OpenRing("third");
+        try
+        {
+            owners = [new(stage, 0), new(stage, 1)];
+            third.RegisterBuffer(0, stage.Registration);
+        }
+        catch (DmaBufIoException e) when (e.Errno == Errno.EBUSY)
+        {
+            SkipUnless(false, $"The fact needs four queues of the device, and it has no more: {e.Message}");
+        }
+
         IActor[] working = [.. owners.Select((owner, i) => stage.World.Actors.Start($"owner {i}", owner.Run))];
         IActor mover = stage.World.Actors.Start("mover", () =>
         {
@@ -36,25 +47,19 @@ public abstract partial class ImporterContract
                 long last = stage.Target.Capacity - stage.Target.BlockSize;
                 third.TryReadFixed(stage.Target.File, i % 3, stage.Buffer.Buffer.Size - stage.Blocks(4096), stage.Target.BlockSize, last, 1);
                 third.Submit();
-                if (third.Reap(one, 1) != 1 || one[0].Status != Errors.Errno.Ok)
+                if (third.Reap(one, 1) != 1 || one[0].Status != Errno.Ok)
                     throw stage.World.Broken("R4", $"a read of a registration that was just made ended with {one[0].Status}.");
             }
         });
         try
         {
-            foreach (IActor owner in working)
-            {
-                bool ended = Hang.Until(() => owner.HasEnded, 4 * Hang.Limit);
-                stage.World.Check(ended, "R4", $"requests under moves and registrations do not end.{Environment.NewLine}{(ended ? "" : Hang.State())}");
-            }
+            stage.World.JoinAll(working, () => owners.Sum(static o => o.Ended), "R4", "requests under moves and registrations do not end.");
         }
         finally
         {
             Volatile.Write(ref hasEnded, true);
         }
 
-        foreach (IActor owner in working)
-            owner.Join();
         stage.World.Ends(mover, "T14", "a move under load did not come to its end.");
         stage.World.Ends(registrar, "R4", "a registration under load did not come to its end.");
         foreach (Owner owner in owners)
@@ -73,6 +78,7 @@ public abstract partial class ImporterContract
         private readonly int _length;
         private readonly RingCompletion[] _completions = new RingCompletion[Requests];
         private byte[] _written = [];
+        private long _ended;
 
         internal Owner(ImporterStage stage, int number)
         {
@@ -82,6 +88,9 @@ public abstract partial class ImporterContract
             _ring = stage.OpenRing($"owner {number}");
             _ring.RegisterBuffer(0, stage.Registration);
         }
+
+        /// <summary>Requests that have ended so far; any thread.</summary>
+        internal long Ended => Volatile.Read(ref _ended);
 
         // Two parts of the buffer, one to write from and one to read into; the last block is the registrar's.
         private int Size => Requests * _length;
@@ -131,6 +140,7 @@ public abstract partial class ImporterContract
             while (ended != (1u << Requests) - 1)
             {
                 int reaped = _ring.Reap(_completions, 1);
+                Volatile.Write(ref _ended, _ended + reaped);
                 foreach (RingCompletion completion in _completions.AsSpan(0, reaped))
                 {
                     _stage.Ended(completion, _length, "R4", $"in round {round} a {(isWrite ? "write" : "read")} under moves");
