@@ -106,7 +106,10 @@ public abstract partial class ImporterContract
             SkipUnless(ImporterCapabilities.Vectors | ImporterCapabilities.KeepsData);
             int block = stage.Blocks(512);
             int page = stage.Blocks(4096);
-            BufferRange[] ranges = [new(10 * page, 2 * block), new(page - stage.Target.MemoryAlignment, block), new(0, 0), new(4 * page, 3 * block)];
+
+            // One across the joint before the last piece, where blocks are small enough to leave room there for the others.
+            int joint = page == 4096 ? 8192 + 4096 + 65536 : page;
+            BufferRange[] ranges = [new(10 * page, 2 * block), new(joint - stage.Target.MemoryAlignment, block), new(0, 0), new(4 * page, 3 * block)];
             int length = (int)ranges.Sum(static r => r.Length);
             byte[] data = Bytes(1, length);
             byte[] expected = stage.Contents();

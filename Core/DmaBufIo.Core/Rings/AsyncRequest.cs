@@ -33,6 +33,9 @@ internal sealed class AsyncRequest : IValueTaskSource<IoStatus>
     /// <summary>True when it may end before it is issued.</summary>
     internal bool MayEndEarly => Deadline != NoDeadline || Cancellation.CanBeCanceled;
 
+    /// <summary>How often it has waited for a map and made place for others.</summary>
+    internal int MapWaits { get; set; }
+
     /// <summary>Set by the ring when the request has ended, before <see cref="Complete"/>.</summary>
     internal IoStatus Result { get; set; }
 

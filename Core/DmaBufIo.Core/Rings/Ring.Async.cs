@@ -166,6 +166,7 @@ public sealed partial class Ring
                 _cancellable--;
             }
 
+            awaited.MapWaits = 0;
             _asyncOutstanding--;
             _completing.Enqueue(awaited);
         }
@@ -262,6 +263,10 @@ public sealed partial class Ring
     /// <summary>The wait for a map ends when the request is cancelled or out of time, and when the call is cancelled that has taken it up.</summary>
     private Errno GetMapAwaited(int tag, DmaBufToken token, out DmaMap? map, CancellationToken cancellationToken)
     {
+        _mapComesLater = false;
+        bool hasOthers = _asyncOutstanding != 0 && (_driver is not null || _cancellable > 1);
+        if (hasOthers && _async[tag] is { } one)
+            return GetMapBetween(one, token, out map, cancellationToken);
         if (_cancellable == 0 || _async[tag] is not { MayEndEarly: true } awaited)
             return GetMapSlow(token, out map, cancellationToken);
         if (awaited.Deadline != AsyncRequest.NoDeadline)

@@ -62,6 +62,12 @@ public sealed partial class Ring
         if (map is null)
         {
             status = GetMapAwaited(tag, token, out map, cancellationToken);
+            if (status == Errno.EINTR && _mapComesLater)
+            {
+                ParkForMap(tag);
+                return;
+            }
+
             if (status == Errno.EINTR && isRetry && cancellationToken.IsCancellationRequested && !IsCancelled(tag))
             {
                 Park(tag); // as in IssueSlow

@@ -56,7 +56,7 @@ public sealed partial class Ring
     // so it is polled for; and nobody announces that a parked request was cancelled.
     private bool WillBeWoken()
     {
-        if (_cancellable != 0 && _parked.Count != 0)
+        if ((_cancellable != 0 || _roomMade) && _parked.Count != 0)
             return false;
         if (InFlight > _parked.Count + _partial.Count)
             return true;

@@ -299,6 +299,12 @@ public sealed partial class Ring
                 return;
             long generation = token.Buffer.Generation;
             Errno failed = GetMapAwaited(tag, token, out map, cancellationToken);
+            if (failed == Errno.EINTR && _mapComesLater)
+            {
+                ParkForMap(tag);
+                return;
+            }
+
             if (failed == Errno.EINTR && isRetry && cancellationToken.IsCancellationRequested && !IsCancelled(tag))
             {
                 // Not this request's wait was cancelled, but the call that took it up again on the way.
@@ -437,6 +443,7 @@ public sealed partial class Ring
                 continue;
             }
 
+            _mapComesLater = false;
             try
             {
                 if (isFlush)
@@ -453,7 +460,7 @@ public sealed partial class Ring
 
             if (_requests[tag].State != RequestState.Parked)
                 _context.Counters.Reissued++;
-            else if (_bounced is not null && WaitsForPiece(tag))
+            else if (_mapComesLater || (_bounced is not null && WaitsForPiece(tag)))
                 continue;
             else if (readsAlone)
                 file.ReadsFullIn = _retries;

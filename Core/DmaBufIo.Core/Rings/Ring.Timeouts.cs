@@ -10,6 +10,9 @@ namespace DmaBufIo.Rings;
 /// </content>
 public sealed partial class Ring
 {
+    private static readonly TimeSpan s_shortestMapWait = TimeSpan.FromMilliseconds(10);
+    private bool _mapComesLater;
+
     private int _timed; // awaited requests with a deadline
 
     /// <summary>Reads from a file into a registered buffer, if that begins in time; see <see cref="ReadFixedAsync(IoFile, int, long, long, long, CancellationToken)"/>.</summary>
@@ -88,5 +91,26 @@ public sealed partial class Ring
         using var any = CancellationTokenSource.CreateLinkedTokenSource(timer.Token, awaited.Cancellation, cancellationToken);
         Errno status = GetMapSlow(token, out map, any.Token);
         return status == Errno.EINTR && timer.IsCancellationRequested && !awaited.Cancellation.IsCancellationRequested ? Errno.ETIMEDOUT : status;
+    }
+
+    /// <summary>
+    /// Waits for a map for a moment, and then lets the ring see to its other requests, whose times and cancellations nobody else looks at: the request is parked and waits again after them. Each
+    /// wait is longer than the one before, for who waits anew is the last in the line for the buffer's lock.
+    /// </summary>
+    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
+    private Errno GetMapBetween(AsyncRequest awaited, DmaBufToken token, out DmaMap? map, CancellationToken cancellationToken)
+    {
+        using var moment = new CancellationTokenSource(s_shortestMapWait * (1 << Math.Min(awaited.MapWaits++, 4)));
+        using var call = CancellationTokenSource.CreateLinkedTokenSource(moment.Token, awaited.Cancellation, cancellationToken);
+        Errno status = awaited.Deadline != AsyncRequest.NoDeadline ? GetMapTimed(awaited, token, out map, call.Token) : GetMapSlow(token, out map, call.Token);
+        _mapComesLater = status == Errno.EINTR && moment.IsCancellationRequested && !awaited.Cancellation.IsCancellationRequested && !cancellationToken.IsCancellationRequested;
+        return status;
+    }
+
+    /// <summary>The request waits for its map again when the others have been looked at: that needs no room, so nobody announces it.</summary>
+    private void ParkForMap(int tag)
+    {
+        Park(tag);
+        _roomMade = true;
     }
 }

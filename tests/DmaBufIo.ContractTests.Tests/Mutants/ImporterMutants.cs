@@ -17,6 +17,21 @@ internal sealed class FaultyImporterFixture(string? fault) : IImporterFixture
     public ImporterTarget Open(ContractWorld world) => new BlockDeviceTarget(world, "card:4M");
 }
 
+/// <summary>The disk of the fixtures' faulty block device, as an importer that interrupts, with one mistake or none.</summary>
+internal sealed class InterruptingDiskFixture(string? fault) : IImporterFixture
+{
+    public string? PluginFolder => PluginFolders.Of("DmaBufIo.Fixtures.FaultyBlockDevice");
+
+    public IReadOnlyDictionary<string, string?> Settings => fault is null ? new Dictionary<string, string?>() : new Dictionary<string, string?> { ["faulty-block-device:fault"] = fault };
+
+    // It works alone once interrupts are wanted.
+    public ImporterCapabilities Capabilities => ImporterCapabilities.KeepsData | ImporterCapabilities.MovesData | ImporterCapabilities.Interrupts | ImporterCapabilities.WorksAlone;
+
+    public TimeSpan? Patience => fault is null ? null : TimeSpan.FromSeconds(2);
+
+    public ImporterTarget Open(ContractWorld world) => new BlockDeviceTarget(world, "faulty:4M");
+}
+
 /// <summary>The faulty importer without a fault: correct, and no contract may find fault with it.</summary>
 [Trait("Duration", "Minutes")]
 public sealed class CardImporterTests() : ImporterContract(new FaultyImporterFixture(null));
@@ -62,6 +77,7 @@ internal static class ImporterMutants
         Make("N4", "walks from the start", "walks through the pieces from the start for every request", nameof(Contracts.N4_a_request_costs_the_same_wherever_it_lies_in_the_buffer)),
         Make("N4", "adds all lengths up", "makes a list of all pieces for every request", nameof(Contracts.N4_a_request_costs_the_same_wherever_it_lies_in_the_buffer)),
         Make("N6", "keeps the places of failed requests", "does not give back the place of a request that failed", nameof(Contracts.N6_requests_whose_DMA_fails_end_with_an_error_and_give_everything_back)),
+        Make("N6", "keeps the tags of failed requests", "does not give back the tag of a request that failed, and has 1,024 of them", nameof(Contracts.N6_requests_whose_DMA_fails_end_with_an_error_and_give_everything_back)),
         Make("N6", "a failed DMA is a success", "reports a failed DMA as done", nameof(Contracts.N6_a_DMA_that_fails_costs_its_own_request_alone)),
         Make("N7", "does not sync for the CPU", "does not synchronise for the CPU after a read", nameof(Contracts.N7_a_device_that_is_not_coherent_has_the_requests_range_synchronised)),
         Make("N7", "does not sync for the device", "does not synchronise for the device before a write", nameof(Contracts.N7_a_device_that_is_not_coherent_has_the_requests_range_synchronised)),
@@ -76,8 +92,15 @@ internal static class ImporterMutants
         Make("R7", "offsets of thirty bits", "keeps offsets in 30 bits", nameof(Contracts.R7_a_buffer_of_more_than_1_GiB_works_everywhere)),
         Make("R7", "takes no more than 1 GiB", "refuses buffers of more than 1 GiB", nameof(Contracts.R7_a_buffer_of_more_than_1_GiB_works_everywhere)),
         Make("A1", "allocates", "allocates an object per request", nameof(Contracts.A1_a_request_allocates_nothing_and_takes_no_lock)),
+        Make("A1", "takes a hidden lock", "counts each request in a concurrent dictionary", nameof(Contracts.A1_a_request_allocates_nothing_and_takes_no_lock)),
+        Make("A1", "takes the lock of a method", "calls a method that is synchronized for each request", nameof(Contracts.A1_a_request_allocates_nothing_and_takes_no_lock)),
         Make("A1", "takes a lock", "takes a lock per request", nameof(Contracts.A1_a_request_allocates_nothing_and_takes_no_lock)),
+        Disk("calls-before", "interrupts for a request that it has not done yet"),
+        Disk("calls-once-per-batch", "interrupts for the first of the requests that it was given"),
     ];
+
+    private static Mutant Disk(string fault, string does) =>
+        new("C6", fault, does, typeof(Contracts), nameof(Contracts.C6_a_ring_is_woken_by_what_ends_while_it_sleeps), static fault => new InterruptingDiskTests(fault));
 
     private static Mutant Make(string rule, string fault, string does, string fact) =>
         new(rule, fault, does, typeof(Contracts), fact, static fault => new FaultyImporterTests(fault));
@@ -85,5 +108,7 @@ internal static class ImporterMutants
     // Not public: run by MutantTests, fact by fact, and not by the runner.
 #pragma warning disable xUnit1000
     private sealed class FaultyImporterTests(string? fault) : ImporterContract(new FaultyImporterFixture(fault));
+
+    private sealed class InterruptingDiskTests(string? fault) : ImporterContract(new InterruptingDiskFixture(fault));
 #pragma warning restore xUnit1000
 }

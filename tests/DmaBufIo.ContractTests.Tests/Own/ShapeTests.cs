@@ -29,8 +29,10 @@ public sealed class TwoBackwardsBlockDeviceTests() : BlockDeviceContract(new Fau
 public sealed class SlowBlockDeviceTests() : BlockDeviceContract(new FaultyDiskFixture(null, ",slow=5", patience: TimeSpan.FromSeconds(3)));
 
 /// <summary>The disk as an importer.</summary>
-internal sealed class ShapedImporterFixture(string shape, ImporterCapabilities more = ImporterCapabilities.None, string size = "4M") : IImporterFixture
+internal sealed class ShapedImporterFixture(string shape, ImporterCapabilities more = ImporterCapabilities.None, string size = "4M", TimeSpan? patience = null) : IImporterFixture
 {
+    public TimeSpan? Patience => patience;
+
     public string? PluginFolder => PluginFolders.Of("DmaBufIo.Fixtures.FaultyBlockDevice");
 
     public ImporterCapabilities Capabilities =>
@@ -56,6 +58,18 @@ public sealed class EndsInSubmitImporterTests() : ImporterContract(new ShapedImp
 
 [Trait("Duration", "Minutes")]
 public sealed class EndsBackwardsImporterTests() : ImporterContract(new ShapedImporterFixture(",lba=4096,max=16K,ends=backwards", ImporterCapabilities.WorksAlone));
+
+/// <summary>It maps a buffer when it is registered, to look at it, and keeps descriptors from the first map on.</summary>
+[Trait("Duration", "Minutes")]
+public sealed class LooksAndPoolsImporterTests() : ImporterContract(new ShapedImporterFixture(",looks=on,pool=on"));
+
+/// <summary>Neighbours go in one DMA, and two queues are all.</summary>
+[Trait("Duration", "Minutes")]
+public sealed class GathersImporterTests() : ImporterContract(new ShapedImporterFixture(",gathers=on,queues=2"));
+
+/// <summary>A disk that does one request at a time, and each in its time.</summary>
+[Trait("Duration", "Minutes")]
+public sealed class SlowImporterTests() : ImporterContract(new ShapedImporterFixture(",slow=2,depth=1", ImporterCapabilities.Quiet, patience: TimeSpan.FromSeconds(2)));
 
 /// <summary>A file whose memory must be aligned to its blocks.</summary>
 public sealed class AlignedFileTests() : FileContract(new FaultyFileFixture(null, ",align=512"));

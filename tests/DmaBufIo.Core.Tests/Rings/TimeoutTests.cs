@@ -3,6 +3,8 @@
 #pragma warning disable CA2012, xUnit1030, xUnit1031, xUnit1051
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
+using DmaBufIo.Files;
+using DmaBufIo.Models.Exporters;
 using DmaBufIo.Rings;
 using DmaBufIo.Tests.SyncTests;
 
@@ -210,5 +212,97 @@ public sealed class TimeoutTests
         stage.Device.Finish();
         Actor.Until(() => issued.IsCompleted, "the other one has ended");
         Assert.Equal(new IoStatus(Errno.Ok, 512), issued.Result);
+    }
+
+    [Fact]
+    public void While_one_request_waits_for_its_map_the_times_cancellations_and_requests_of_others_go_on()
+    {
+        using var stage = new Stage(ring: Options with { DriverThread = true });
+        MovingExporter free = MovingExporter.Create("b1", Stage.BufferSize);
+        stage.Ring.RegisterBuffer(1, new BufferRegistration { Buffer = free.Buffer, File = stage.File });
+        using var cancel = new CancellationTokenSource();
+        ValueTask<IoStatus> waits, late, cancelled;
+        using (stage.Exporter.Buffer.Reservation.Lock(null, TestContext.Current.CancellationToken))
+        {
+            waits = stage.Ring.ReadFixedAsync(stage.File, 0, 0, 512, 0);
+            late = stage.Ring.ReadFixedAsync(stage.File, 0, 512, 512, 512, s_second);
+            cancelled = stage.Ring.ReadFixedAsync(stage.File, 0, 1024, 512, 1024, cancel.Token);
+            for (int i = 0; i < 3; i++)
+            {
+                ValueTask<IoStatus> other = stage.Ring.ReadFixedAsync(stage.File, 1, 0, 512, 0);
+                Actor.Until(() => other.IsCompleted, "a request on a buffer that nobody has locked has ended");
+                Assert.Equal(new IoStatus(Errno.Ok, 512), other.Result);
+            }
+
+            cancel.Cancel();
+            Actor.Until(() => cancelled.IsCompleted, "the cancelled one has ended");
+            _time.Advance(s_second);
+            Actor.Until(() => late.IsCompleted, "the late one has ended");
+            Assert.False(waits.IsCompleted);
+        }
+
+        Actor.Until(() => waits.IsCompleted, "the one that waits has ended");
+        Assert.Equal([new(Errno.Ok, 512), s_late, new(Errno.EINTR, 0)], [waits.Result, late.Result, cancelled.Result]);
+        RemovedBuffer removed = stage.Ring.RemoveBuffer(1);
+        Actor.Until(() => removed.IsReleased, "the other registration has ended");
+        free.Buffer.Put();
+    }
+
+    [Fact]
+    public void While_one_request_waits_for_its_map_a_later_one_that_is_cancelled_ends_on_a_ring_that_its_owner_drives()
+    {
+        using var stage = new Stage(ring: Options);
+        using var cancel = new CancellationTokenSource();
+        using var other = new CancellationTokenSource();
+        ValueTask<IoStatus> waits = stage.Ring.ReadFixedAsync(stage.File, 0, 0, 512, 0, other.Token);
+        ValueTask<IoStatus> cancelled = stage.Ring.ReadFixedAsync(stage.File, 0, 512, 512, 512, cancel.Token);
+        Actor driver;
+        using (stage.Exporter.Buffer.Reservation.Lock(null, TestContext.Current.CancellationToken))
+        {
+            driver = Actor.Start("driver", () =>
+            {
+                for (int left = 2; left > 0;)
+                    left -= stage.Ring.Drive(left);
+            });
+            driver.UntilItWaitsFor("reservation lock");
+            cancel.Cancel();
+            Actor.Until(() => stage.Ring.Counters.Failed == 1, "the cancelled one has ended");
+        }
+
+        driver.Join();
+        Assert.Equal([new(Errno.Ok, 512), new(Errno.EINTR, 0)], [waits.Result, cancelled.Result]);
+    }
+
+    [Fact]
+    public void C6_a_request_that_waits_for_its_map_gets_it_though_another_never_ends_and_the_ring_waits_for_interrupts()
+    {
+        using var stage = new Stage(ring: Options with { DriverThread = true, Completion = CompletionMode.Interrupts, HealthCheckInterval = Timeout.InfiniteTimeSpan }, register: false);
+        var device = new InterruptingDevice(stage.Device);
+        var file = new BlockDeviceFile(device);
+        MovingExporter free = MovingExporter.Create("b1", Stage.BufferSize);
+        stage.Ring.RegisterBuffer(0, new BufferRegistration { Buffer = stage.Exporter.Buffer, File = file });
+        stage.Ring.RegisterBuffer(1, new BufferRegistration { Buffer = free.Buffer, File = file });
+        ValueTask<IoStatus> stays = stage.Ring.ReadFixedAsync(file, 1, 0, 512, 0);
+        Actor.Until(() => device.Committed == 1, "the device has the one that never ends");
+        ValueTask<IoStatus> waits;
+        using (stage.Exporter.Buffer.Reservation.Lock(null, TestContext.Current.CancellationToken))
+        {
+            waits = stage.Ring.ReadFixedAsync(file, 0, 0, 512, 0);
+            ValueTask<IoStatus> late = stage.Ring.ReadFixedAsync(file, 0, 0, 512, 0, s_second);
+
+            // Taken over by the thread, which is in the wait for the map.
+            Actor.Until(() => stage.Ring.Counters.Requests >= 2, "the thread has it");
+            _time.Advance(s_second);
+            Actor.Until(() => late.IsCompleted, "the late one has ended");
+            Assert.Equal(s_late, late.Result);
+        }
+
+        Actor.Until(() => device.Committed == 2, "the device has the one that waited");
+        device.LetGo();
+        Actor.Until(() => stays.IsCompleted && waits.IsCompleted, "all have ended");
+        Assert.Equal([new(Errno.Ok, 512), new(Errno.Ok, 512)], [stays.Result, waits.Result]);
+        RemovedBuffer removed = stage.Ring.RemoveBuffer(1);
+        Actor.Until(() => removed.IsReleased, "the other registration has ended");
+        free.Buffer.Put();
     }
 }

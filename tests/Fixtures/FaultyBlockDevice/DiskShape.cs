@@ -22,7 +22,7 @@ internal enum DiskEnds
 /// <summary>What a disk is like: what it takes, how much of it, and when it ends it. None of it is a fault.</summary>
 internal sealed class DiskShape(DeviceExpression expression)
 {
-    internal static readonly string[] Options = ["ro", "lba", "max", "segments", "align", "depth", "ends", "slow"];
+    internal static readonly string[] Options = ["ro", "lba", "max", "segments", "align", "depth", "ends", "slow", "looks", "pool", "gathers", "queues"];
 
     internal bool IsReadOnly { get; } = expression.Switch("ro", false);
 
@@ -40,6 +40,18 @@ internal sealed class DiskShape(DeviceExpression expression)
 
     /// <summary>Milliseconds for each bio.</summary>
     internal int Slow { get; } = (int)expression.Size("slow", 0);
+
+    /// <summary>Whether it maps a buffer when it is registered, with the lock held, to look at its pieces.</summary>
+    internal bool Looks { get; } = expression.Switch("looks", false);
+
+    /// <summary>Whether it makes a page of descriptors with the first map, and keeps it for all.</summary>
+    internal bool HasPool { get; } = expression.Switch("pool", false);
+
+    /// <summary>Whether neighbours on the disk and in memory go in one DMA.</summary>
+    internal bool Gathers { get; } = expression.Switch("gathers", false);
+
+    /// <summary>Queues that can be open at once.</summary>
+    internal int Queues { get; } = (int)expression.Size("queues", int.MaxValue);
 
     private static DiskEnds EndsOf(DeviceExpression expression) =>
         !expression.Options.TryGetValue("ends", out DeviceOption option) ? DiskEnds.Poll

@@ -22,6 +22,10 @@ public sealed class FaultyBlockDevicePlugin : IDmaBufIoPlugin
             new PluginOption("depth", "a number", "any", "faulty: bios that a queue takes"),
             new PluginOption("ends", "poll, submit, commit or backwards", "poll", "faulty: when bios end"),
             new PluginOption("slow", "milliseconds", "0", "faulty: how long a bio takes"),
+            new PluginOption("looks", "on or off", "off", "faulty: whether it looks at a buffer's pieces when it is registered"),
+            new PluginOption("pool", "on or off", "off", "faulty: whether it keeps a page of descriptors from the first map on"),
+            new PluginOption("gathers", "on or off", "off", "faulty: whether neighbours go in one DMA"),
+            new PluginOption("queues", "a number", "any", "faulty: queues that can be open at once"),
         ],
     };
 

@@ -23,8 +23,10 @@ internal sealed class FaultyDisk : BlockDevice, IResettable, IDisposable
     private readonly Lock _threadLock = new();
     private readonly BlockingCollection<Action> _work = [];
     private readonly DiskShape _shape;
+    private readonly DescriptorPool _pool;
     private Thread? _thread;
     private int _resets;
+    private int _queues;
 
     internal FaultyDisk(IDmaFabric fabric, string name, long size, DiskShape shape, Fault fault)
     {
@@ -34,6 +36,7 @@ internal sealed class FaultyDisk : BlockDevice, IResettable, IDisposable
         _store = MemoryRegion.Allocate(name, size);
         (DmaAddressSpace space, _port) = fabric.AddDevice(name);
         _device = new DmaDevice(name, space);
+        _pool = new DescriptorPool(space);
     }
 
     public override string Name => _device.Name;
@@ -58,21 +61,31 @@ internal sealed class FaultyDisk : BlockDevice, IResettable, IDisposable
 
     public override BlockQueue OpenQueue(IoContext context, BioPool bios, int depth)
     {
+        if (Interlocked.Increment(ref _queues) > _shape.Queues)
+        {
+            Interlocked.Decrement(ref _queues);
+            throw new DmaBufIoException(Errno.EBUSY, "FaultyBlockDevice", Name, $"all of its {_shape.Queues} queues are open", "Close one");
+        }
+
         _contexts.Add(context);
         if (IsRemoved)
         {
-            _contexts.Remove(context);
+            Forget(context);
             _device.ThrowIfRemoved("FaultyBlockDevice");
         }
 
         depth = Math.Min(depth, _shape.Depth);
-        return _shape.Ends == DiskEnds.Backwards ? new BackwardsQueue(this, context, bios, depth) : new FaultyDiskQueue(this, context, bios, depth, _shape.Ends);
+        return _shape.Ends == DiskEnds.Backwards ? new BackwardsQueue(this, context, bios, depth) : new FaultyDiskQueue(this, context, bios, depth, _shape);
     }
 
     public override TokenDriver? CreateToken(DmaBuf buffer, DmaDirection direction) =>
-        _fault.Is("no-token") ? null : new RangeTokenDriver(buffer, direction, _device);
+        _fault.Is("no-token") ? null : new DiskTokenDriver(buffer, direction, _device, _shape.Looks, _shape.HasPool ? _pool : null);
 
-    internal void Forget(IoContext context) => _contexts.Remove(context);
+    internal void Forget(IoContext context)
+    {
+        Interlocked.Decrement(ref _queues);
+        _contexts.Remove(context);
+    }
 
     /// <summary>Has the thread work at a queue; nobody does once the disk is being removed.</summary>
     internal void Ring(Action work)
@@ -158,6 +171,7 @@ internal sealed class FaultyDisk : BlockDevice, IResettable, IDisposable
         // Whoever is inside a batch may be using the store.
         _contexts.VisitAll();
         _device.Remove();
+        _pool.Dispose();
         _fabric.RemoveDevice(_device.AddressSpace);
         _store.Dispose();
         _work.Dispose();

@@ -5,7 +5,7 @@ using DmaBufIo.Io;
 namespace DmaBufIo.Fixtures.FaultyBlockDevice;
 
 /// <summary>A circle of bios: taken, then moved when the doorbell rings, then ended when polled; sooner where the disk is of that kind.</summary>
-internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPool bios, int depth, DiskEnds ends) : BlockQueue
+internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPool bios, int depth, DiskShape shape) : BlockQueue
 {
     private readonly Slot[] _slots = new Slot[depth];
     private Action? _handler;
@@ -32,14 +32,14 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
                 bios.End(bio, Errno.Ok);
         }
 
-        if (ends == DiskEnds.Submit)
+        if (shape.Ends == DiskEnds.Submit)
             WorkAndEnd();
         return count > 4 && disk.Fault.Is("takes-more-than-it-says") ? count - 1 : count;
     }
 
     public override void Commit()
     {
-        if (ends != DiskEnds.Poll)
+        if (shape.Ends != DiskEnds.Poll)
             WorkAndEnd();
         if (_rung == _taken)
             return;
@@ -87,13 +87,37 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
         {
             if (disk.Fault.Is("calls-before"))
                 _handler?.Invoke();
+            int gathered = shape.Gathers ? Gathered(rung) : 1;
             ref Slot slot = ref _slots[_moved % _slots.Length];
-            slot.Status = slot.Resets != disk.Resets ? Errno.ECANCELED : disk.Move(slot.Bio, slot.Backing);
-            Volatile.Write(ref _moved, _moved + 1);
+            Bio whole = slot.Bio;
+            for (int i = 1; i < gathered; i++)
+                whole.Size += _slots[(_moved + i) % _slots.Length].Bio.Size;
+            Errno status = slot.Resets != disk.Resets ? Errno.ECANCELED : disk.Move(whole, slot.Backing);
+            for (int i = 0; i < gathered; i++)
+                _slots[(_moved + i) % _slots.Length].Status = status;
+            Volatile.Write(ref _moved, _moved + gathered);
             if (!disk.Fault.Is("calls-before") && (isFirst || !disk.Fault.Is("calls-once-per-batch")))
                 _handler?.Invoke();
             isFirst = false;
         }
+    }
+
+    // Of those that are rung for, from the first that was not moved on: neighbours on the disk and in memory, within the limits.
+    private int Gathered(long rung)
+    {
+        ref Slot first = ref _slots[_moved % _slots.Length];
+        long size = first.Bio.Size;
+        int count = 1;
+        for (; _moved + count < rung; count++)
+        {
+            ref Slot next = ref _slots[(_moved + count) % _slots.Length];
+            if (next.Resets != first.Resets || next.Bio.Operation != first.Bio.Operation || first.Bio.Operation == BioOperation.Flush || !ReferenceEquals(next.Backing, first.Backing)
+                || next.Bio.Sector != first.Bio.Sector + (size >> 9) || next.Bio.Offset != first.Bio.Offset + size || size + next.Bio.Size > shape.Limits.MaxBytes)
+                break;
+            size += next.Bio.Size;
+        }
+
+        return count;
     }
 
     private bool IsHit(Errno status, string atRemoval, string atReset) =>

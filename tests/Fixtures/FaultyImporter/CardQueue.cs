@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
 using DmaBufIo.Block;
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
@@ -13,11 +15,14 @@ internal sealed class CardQueue(Disk disk, CardBinding binding, IoContext contex
     private readonly bool _isCoherent = disk.Device.AddressSpace.IsCoherent;
     private readonly Lock _lock = new();
     private readonly Dictionary<DmaBuf, CardMap> _known = [];
+    private readonly ConcurrentDictionary<int, int> _seen = new();
     private readonly int _opener = Environment.CurrentManagedThreadId;
     private object? _last;
     private long _taken;
     private long _ended;
     private int _lost;
+    private int _tags = 1024;
+    private int _count;
 
     /// <summary>Nothing is taken and nothing polled: during a reset. Changed by a visitor of the context only.</summary>
     internal bool IsFrozen { get; set; }
@@ -26,7 +31,7 @@ internal sealed class CardQueue(Disk disk, CardBinding binding, IoContext contex
 
     internal CommandQueue Commands { get; } = new(depth);
 
-    public override int Room => IsFrozen ? 0 : (int)(_ended + depth - _taken) - _lost;
+    public override int Room => IsFrozen ? 0 : (int)Math.Min(_ended + depth - _taken - _lost, _ended + _tags - _taken);
 
     public override int Submit(ReadOnlySpan<BioHandle> handles)
     {
@@ -104,6 +109,10 @@ internal sealed class CardQueue(Disk disk, CardBinding binding, IoContext contex
                 _last = null;
         }
 
+        if (_fault.Is("takes a hidden lock"))
+            _seen.AddOrUpdate(0, 1, static (_, count) => count + 1);
+        if (_fault.Is("takes the lock of a method"))
+            CountAlone();
         if (_fault.Is("allocates"))
             _last = new Command { Handle = handle };
         ref Command command = ref Commands[_taken];
@@ -123,6 +132,9 @@ internal sealed class CardQueue(Disk disk, CardBinding binding, IoContext contex
 
         _taken++;
     }
+
+    [MethodImpl(MethodImplOptions.Synchronized)]
+    private void CountAlone() => _count++;
 
     private CardMap Prepare(CardMap map, in Bio bio)
     {
@@ -161,6 +173,8 @@ internal sealed class CardQueue(Disk disk, CardBinding binding, IoContext contex
             map.SyncForCpu(command.Bio.Offset, command.Bio.Size);
         if (status == Errno.EIO && _fault.Is("keeps the places of failed requests"))
             _lost++;
+        if (status == Errno.EIO && _fault.Is("keeps the tags of failed requests"))
+            _tags--;
         bios.End(command.Handle, status);
         if (_fault.Is("ends every bio twice") || (status == Errno.EIO && _fault.Is("ends a failed bio twice")))
             bios.End(command.Handle, status);
