@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using DmaBufIo.Errors;
 using DmaBufIo.Rings;
 
 namespace DmaBufIo.ContractTests;
@@ -69,6 +71,59 @@ public abstract partial class ImporterContract
                     CheckPrefix(stage, data, "N1", "reads of a ring that waits for interrupts");
                 }
             });
+    }
+
+    /// <summary>
+    /// The device is held in a request of another ring when the reset comes, and has begun none of this one's: what the reset ends of them is told by an interrupt, as what the device ends, for
+    /// nothing else wakes the ring.
+    /// </summary>
+    [Fact]
+    public virtual void C6_a_ring_that_sleeps_is_woken_by_a_reset()
+    {
+        SkipUnless(ImporterCapabilities.Interrupts | ImporterCapabilities.Reset | ImporterCapabilities.MovesData | ImporterCapabilities.WorksAlone | ImporterCapabilities.KeepsData);
+        OnStage(
+            new StageSetup { Completion = CompletionMode.Interrupts },
+            stage =>
+            {
+                int length = stage.Blocks(4096);
+                stage.CheckRead(0, 0, Bytes(1, length));
+                Ring other = stage.OpenRing("other");
+                try
+                {
+                    other.RegisterBuffer(0, stage.Registration);
+                }
+                catch (DmaBufIoException e) when (e.Errno == Errno.EBUSY)
+                {
+                    SkipUnless(false, $"The fact needs two queues of the device, and it has no more: {e.Message}");
+                }
+
+                using var hold = new DmaHold(stage.World.Fabric, stage.Buffer.Buffer.Name);
+                IActor holder = stage.World.Actors.Start("other owner", () => SleepFor(stage, other, 1, length));
+                stage.World.Eventually(() => hold.IsHeld, "N8", "the device did not begin to move the data of a request.");
+                IActor sleeper = stage.World.Actors.Start("owner", () => SleepFor(stage, stage.Ring, 8, length));
+                sleeper.UntilBlocked();
+                IActor reset = stage.World.Actors.Start("reset", stage.Target.Reset);
+
+                // Until it has told the device, as far as can be seen: how often it has decides how much is found.
+                long started = Stopwatch.GetTimestamp();
+                while (!reset.HasEnded && Stopwatch.GetElapsedTime(started) < TimeSpan.FromMilliseconds(50))
+                    Thread.Yield();
+                hold.Release();
+                stage.World.Ends(reset, "T11", "a reset under load did not come to its end.");
+                stage.World.Ends(holder, "C6", "a request was under way at a reset, and nobody has woken its ring.");
+                stage.World.Ends(sleeper, "C6", "requests waited for the device at a reset, and nobody has woken their ring.");
+            });
+    }
+
+    // Whatever becomes of them.
+    private static void SleepFor(ImporterStage stage, Ring ring, int requests, int length)
+    {
+        for (int i = 0; i < requests; i++)
+            _ = ring.TryReadFixed(stage.Target.File, 0, (long)i * length, length, (long)i * length, (ulong)i + 1);
+        ring.Submit();
+        var completions = new RingCompletion[requests];
+        for (int ended = 0; ended < requests;)
+            ended += ring.Reap(completions, 1);
     }
 
     private static void Sleep(ImporterStage stage, int requests, int batch, int length, Action? hasReaped = null)

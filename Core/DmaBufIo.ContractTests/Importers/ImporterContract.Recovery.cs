@@ -163,6 +163,35 @@ public abstract partial class ImporterContract
         }
     });
 
+    /// <summary>A request that lies in several pieces of memory, of which one fails, whichever: it ends with an error.</summary>
+    [Fact]
+    public virtual void N6_a_request_of_which_one_piece_fails_ends_with_an_error() => OnStage(new StageSetup { Pieces = [.. Enumerable.Repeat(4096L, 16)] }, stage =>
+    {
+        SkipUnless(ImporterCapabilities.MovesData | ImporterCapabilities.KeepsData);
+        SkipUnless(!Can(ImporterCapabilities.Redundant), "The device has its data several times: a piece that fails is fetched from elsewhere.");
+        int length = stage.Blocks(16384);
+        stage.CheckRead(0, 0, Bytes(1, length));
+        foreach (bool isWrite in s_both)
+        {
+            // One DMA after the other, until there is none left to fail.
+            for (int which = 0, left = 0; left <= 0; which++)
+            {
+                int until = which + 1;
+                stage.World.Fabric.OnDma = dma => dma.Purpose == "contract" && Interlocked.Decrement(ref until) == 0 ? Errno.EFAULT : Errno.Ok;
+                if (isWrite)
+                    stage.Write(0, 0, length);
+                else
+                    stage.Read(0, 0, length);
+                RingCompletion ended = stage.Run("N6")[0];
+                stage.World.Fabric.OnDma = null;
+                left = until;
+                stage.World.Check(left > 0 || ended.Status != Errno.Ok, "N6", $"a {(isWrite ? "write" : "read")} of {length} bytes over several pieces ended well although DMA {which + 1} of it failed.");
+            }
+        }
+
+        stage.CheckRead(0, 0, Bytes(2, length));
+    });
+
     /// <summary>Requests are in flight and the device is in the middle of one, when something comes that ends them.</summary>
     private static void EndUnderLoad(ImporterStage stage, Action end, string what)
     {

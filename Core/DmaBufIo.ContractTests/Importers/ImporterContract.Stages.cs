@@ -10,7 +10,8 @@ public abstract partial class ImporterContract
     public virtual void T18_a_move_waits_until_the_device_has_finished_with_the_memory() => InBothDesigns(stage =>
     {
         SkipUnless(ImporterCapabilities.MovesData);
-        MoveUnderHold(stage, requests: 1, ended: 0);
+        using var hold = new DmaHold(stage.World.Fabric, stage.Buffer.Buffer.Name);
+        MoveUnderHold(stage, hold, requests: 1, stage.Blocks(4096));
     });
 
     /// <summary>Two requests, one of which has ended: the other keeps the buffer in place.</summary>
@@ -18,8 +19,22 @@ public abstract partial class ImporterContract
     public virtual void T18_a_move_waits_for_every_request_and_not_only_for_the_first() => InBothDesigns(stage =>
     {
         SkipUnless(ImporterCapabilities.MovesData);
-        MoveUnderHold(stage, requests: 3, ended: 1);
+        int length = stage.Blocks(4096);
+        using var hold = new DmaHold(stage.World.Fabric, stage.Buffer.Buffer.Name, skip: length);
+        MoveUnderHold(stage, hold, requests: 3, length);
     });
+
+    /// <summary>A request that lies in several pieces of memory: the device is held in the last of them.</summary>
+    [Fact]
+    public virtual void T18_a_move_waits_for_the_last_piece_of_a_request() => InBothDesigns(
+        stage =>
+        {
+            SkipUnless(ImporterCapabilities.MovesData);
+            int length = stage.Blocks(16384);
+            using var hold = new DmaHold(stage.World.Fabric, stage.Buffer.Buffer.Name, skip: length - 1);
+            MoveUnderHold(stage, hold, requests: 1, length);
+        },
+        [.. Enumerable.Repeat(4096L, 16)]);
 
     /// <summary>The ring's own thread moves the buffer while the device is in the middle of its DMA: it waits for what only it would reap, and reaps it.</summary>
     [Fact]
@@ -176,11 +191,8 @@ public abstract partial class ImporterContract
         }
     });
 
-    private static void MoveUnderHold(ImporterStage stage, int requests, int ended)
+    private static void MoveUnderHold(ImporterStage stage, DmaHold hold, int requests, int length)
     {
-        int length = stage.Blocks(4096);
-        using var hold = new DmaHold(stage.World.Fabric, stage.Buffer.Buffer.Name, skip: (long)ended * length);
-
         // With gaps, so that a device which gathers neighbours has a DMA for each.
         int stride = stage.HasPlaces ? 2 * length : length;
         byte[] data = Bytes(7, requests * stride);

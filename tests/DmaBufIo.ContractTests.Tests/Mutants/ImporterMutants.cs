@@ -25,7 +25,8 @@ internal sealed class InterruptingDiskFixture(string? fault) : IImporterFixture
     public IReadOnlyDictionary<string, string?> Settings => fault is null ? new Dictionary<string, string?>() : new Dictionary<string, string?> { ["faulty-block-device:fault"] = fault };
 
     // It works alone once interrupts are wanted.
-    public ImporterCapabilities Capabilities => ImporterCapabilities.KeepsData | ImporterCapabilities.MovesData | ImporterCapabilities.Interrupts | ImporterCapabilities.WorksAlone;
+    public ImporterCapabilities Capabilities =>
+        ImporterCapabilities.KeepsData | ImporterCapabilities.MovesData | ImporterCapabilities.Interrupts | ImporterCapabilities.WorksAlone | ImporterCapabilities.Reset;
 
     public TimeSpan? Patience => fault is null ? null : TimeSpan.FromSeconds(2);
 
@@ -70,6 +71,7 @@ internal static class ImporterMutants
         Make("T16", "drops what does not fit", "takes bios for which it has no room, and forgets them", nameof(Contracts.T16_a_full_queue_loses_and_doubles_nothing)),
         Make("T16", "fails what does not fit", "ends bios for which it has no room with an error", nameof(Contracts.T16_a_full_queue_loses_and_doubles_nothing)),
         Make("T18", "ends requests when they are rung", "ends requests when they are handed to the device", nameof(Contracts.T18_a_move_waits_until_the_device_has_finished_with_the_memory)),
+        Make("T18", "is done before its last piece", "ends a request while its last piece is being moved", nameof(Contracts.T18_a_move_waits_for_the_last_piece_of_a_request)),
         Make("T18", "syncs for the CPU before the data has come", "synchronises for the CPU when a read is submitted", nameof(Contracts.T18_the_CPU_sync_comes_after_the_data_and_before_the_end)),
         Make("N1", "one piece only", "takes the buffer for one piece", nameof(Contracts.N1_reads_bring_the_bytes_of_the_device_to_their_place_in_the_buffer)),
         Make("N1", "loses the offset in the page", "begins every request at the start of its page", nameof(Contracts.N1_writes_bring_the_bytes_of_the_buffer_to_their_place_on_the_device)),
@@ -78,6 +80,7 @@ internal static class ImporterMutants
         Make("N4", "adds all lengths up", "makes a list of all pieces for every request", nameof(Contracts.N4_a_request_costs_the_same_wherever_it_lies_in_the_buffer)),
         Make("N6", "keeps the places of failed requests", "does not give back the place of a request that failed", nameof(Contracts.N6_requests_whose_DMA_fails_end_with_an_error_and_give_everything_back)),
         Make("N6", "keeps the tags of failed requests", "does not give back the tag of a request that failed, and has 1,024 of them", nameof(Contracts.N6_requests_whose_DMA_fails_end_with_an_error_and_give_everything_back)),
+        Make("N6", "only the last piece counts", "reports what became of the last piece of a request, and forgets the others", nameof(Contracts.N6_a_request_of_which_one_piece_fails_ends_with_an_error)),
         Make("N6", "a failed DMA is a success", "reports a failed DMA as done", nameof(Contracts.N6_a_DMA_that_fails_costs_its_own_request_alone)),
         Make("N7", "does not sync for the CPU", "does not synchronise for the CPU after a read", nameof(Contracts.N7_a_device_that_is_not_coherent_has_the_requests_range_synchronised)),
         Make("N7", "does not sync for the device", "does not synchronise for the device before a write", nameof(Contracts.N7_a_device_that_is_not_coherent_has_the_requests_range_synchronised)),
@@ -97,10 +100,11 @@ internal static class ImporterMutants
         Make("A1", "takes a lock", "takes a lock per request", nameof(Contracts.A1_a_request_allocates_nothing_and_takes_no_lock)),
         Disk("calls-before", "interrupts for a request that it has not done yet"),
         Disk("calls-once-per-batch", "interrupts for the first of the requests that it was given"),
+        Disk("resets-in-silence", "does not interrupt for what a reset ends", nameof(Contracts.C6_a_ring_that_sleeps_is_woken_by_a_reset)),
     ];
 
-    private static Mutant Disk(string fault, string does) =>
-        new("C6", fault, does, typeof(Contracts), nameof(Contracts.C6_a_ring_is_woken_by_what_ends_while_it_sleeps), static fault => new InterruptingDiskTests(fault));
+    private static Mutant Disk(string fault, string does, string fact = nameof(Contracts.C6_a_ring_is_woken_by_what_ends_while_it_sleeps)) =>
+        new("C6", fault, does, typeof(Contracts), fact, static fault => new InterruptingDiskTests(fault));
 
     private static Mutant Make(string rule, string fault, string does, string fact) =>
         new(rule, fault, does, typeof(Contracts), fact, static fault => new FaultyImporterTests(fault));

@@ -149,6 +149,10 @@ internal sealed class FaultyDisk : BlockDevice, IResettable, IDisposable
 
         // Those who work in their own batch, then the thread: behind what it was given before, which it only has to end.
         _contexts.VisitAll();
+
+        // Whoever is visited for the maps looks at what has ended by then: what ends after that is told by interrupts alone.
+        if (_fault.Is("resets-in-silence"))
+            _device.KillMaps();
         if (_thread is not null)
         {
             var ended = new Completion();

@@ -96,7 +96,7 @@ internal sealed class FaultyDiskQueue(FaultyDisk disk, IoContext context, BioPoo
             for (int i = 0; i < gathered; i++)
                 _slots[(_moved + i) % _slots.Length].Status = status;
             Volatile.Write(ref _moved, _moved + gathered);
-            if (!disk.Fault.Is("calls-before") && (isFirst || !disk.Fault.Is("calls-once-per-batch")))
+            if (!disk.Fault.Is("calls-before") && (isFirst || !disk.Fault.Is("calls-once-per-batch")) && (status != Errno.ECANCELED || !disk.Fault.Is("resets-in-silence")))
                 _handler?.Invoke();
             isFirst = false;
         }

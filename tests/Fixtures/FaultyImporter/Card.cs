@@ -111,10 +111,28 @@ internal sealed class Card : PciFunction
             if (_isStopped || _isEnding || queue.Done == Volatile.Read(ref queue.Rung) || Array.IndexOf(_queues, queue) < 0)
                 return false;
             ref Command command = ref queue[queue.Done];
+            if (command.Map is CardMap { IsDoneEarly: true } map && map.InLastPiece(command.Bio) is var last && last < command.Bio.Size)
+            {
+                DoInTwo(queue, command, last);
+                return true;
+            }
+
             command.Status = Do(command);
             Volatile.Write(ref queue.Done, queue.Done + 1);
             return true;
         }
+    }
+
+    private void DoInTwo(CommandQueue queue, Command command, long last)
+    {
+        Command first = command;
+        first.Bio.Size -= last;
+        queue[queue.Done].Status = Do(first);
+        Volatile.Write(ref queue.Done, queue.Done + 1);
+        command.Bio.Offset += first.Bio.Size;
+        command.Bio.Sector += first.Bio.Size >> 9;
+        command.Bio.Size = last;
+        Do(command);
     }
 
     private Errno Do(in Command command)

@@ -69,6 +69,7 @@ internal sealed class CardMap : DmaMap, ICardMemory
         bool isWrite = bio.Operation == BioOperation.Write;
         int index = Find(offset);
         long lost = 0;
+        Errno moved = Errno.Ok;
         while (data.Length > 0)
         {
             if (index >= _ranges.Length || (_fault.Is("only the first 256 pieces") && index >= 256))
@@ -82,8 +83,8 @@ internal sealed class CardMap : DmaMap, ICardMemory
                 address = _ranges[0].Address + (ulong)offset;
             if (part > 0)
             {
-                Errno status = isWrite ? port.Read(address, data[..part]) : port.Write(address, data[..part]);
-                if (status != Errno.Ok)
+                moved = isWrite ? port.Read(address, data[..part]) : port.Write(address, data[..part]);
+                if (moved != Errno.Ok && !_fault.Is("only the last piece counts"))
                     return _fault.Is("a failed DMA is a success") ? Errno.Ok : Errno.EIO;
             }
 
@@ -92,8 +93,13 @@ internal sealed class CardMap : DmaMap, ICardMemory
             index++;
         }
 
-        return Errno.Ok;
+        return moved == Errno.Ok ? Errno.Ok : Errno.EIO;
     }
+
+    internal bool IsDoneEarly => _fault.Is("is done before its last piece");
+
+    /// <summary>How many bytes of a bio lie in the last piece that it touches; all of them when it touches one.</summary>
+    internal long InLastPiece(in Bio bio) => Math.Min(bio.Size, bio.Offset + bio.Size - _starts[Find(bio.Offset + bio.Size - 1)]);
 
     private void Sync(long offset, long length, Action<DeviceRange, long, long> sync)
     {
