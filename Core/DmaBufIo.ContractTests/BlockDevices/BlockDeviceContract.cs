@@ -10,6 +10,8 @@ namespace DmaBufIo.ContractTests;
 /// <param name="fixture">Opens the device.</param>
 public abstract partial class BlockDeviceContract(IBlockDeviceFixture fixture) : Contract(new FixtureWith<PuppetDevicesPlugin>(fixture))
 {
+    private protected override string? Page => "block-device";
+
     private protected IBlockDeviceFixture Fixture { get; } = fixture;
 
     private IReadOnlyDictionary<string, PuppetBlockDevice> Puppets => ((FixtureWith<PuppetDevicesPlugin>)Plugin).BuiltIn.Devices;

@@ -12,6 +12,8 @@ public abstract partial class ImporterContract(IImporterFixture fixture) : Contr
 {
     private static readonly bool[] s_both = [true, false];
 
+    private protected override string? Page => "importer";
+
     private protected IImporterFixture Fixture { get; } = fixture;
 
     private bool Can(ImporterCapabilities capability) => (Fixture.Capabilities & capability) == capability;
