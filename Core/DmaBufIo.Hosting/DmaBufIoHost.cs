@@ -143,7 +143,7 @@ public sealed partial class DmaBufIoHost : IDisposable
     /// Makes the fabric and loads the plugins: the built-in ones, then those of the folder. Does nothing when it was started already.
     /// </summary>
     /// <exception cref="DmaBufIoException">
-    /// The plugin folder is missing (<c>ENOENT</c>), or cannot be watched (<c>EMFILE</c>). Single plugins that are refused do not keep the host from starting.
+    /// The plugin folder is missing (<c>ENOENT</c>), or cannot be watched (<c>EMFILE</c>; <c>EACCES</c> when it may not be read). Single plugins that are refused do not keep the host from starting.
     /// </exception>
     public void Start()
     {

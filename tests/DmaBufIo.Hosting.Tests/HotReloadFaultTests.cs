@@ -1,4 +1,5 @@
 using System.Runtime.Versioning;
+using DmaBufIo.Errors;
 using DmaBufIo.Files;
 using DmaBufIo.Hosting;
 using DmaBufIo.Rings;
@@ -61,6 +62,17 @@ public sealed class HotReloadFaultTests : WatchedPluginTests
         Assert.Equal((PluginChange.Reloaded, new Version(7, 0, 0, 0)), Last());
         Assert.Contains(Yard.Logs.Lines, l => l.Event.Id == 1008 && l.Text.Contains(closed, StringComparison.Ordinal));
         File.SetUnixFileMode(closed, Everybody);
+    }
+
+    [Fact]
+    public void A_plugin_folder_that_may_not_be_read_is_told_as_that()
+    {
+        File.SetUnixFileMode(Yard.Folder, UnixFileMode.None);
+        DmaBufIoException? error = null;
+        ForeignUser.Run(() => error = Assert.Throws<DmaBufIoException>(() => Start()));
+        File.SetUnixFileMode(Yard.Folder, Everybody);
+        Assert.Equal(Errno.EACCES, error!.Errno);
+        Assert.Equal(0, Time.Armed);
     }
 
     [Fact]

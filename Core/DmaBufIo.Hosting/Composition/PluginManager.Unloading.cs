@@ -18,7 +18,7 @@ public sealed partial class PluginManager
     /// </exception>
     public UnloadedPlugin Unload(string name) => Unload(name, UnloadPolicy.Refuse);
 
-    /// <summary>Unloads a plugin, by a policy towards what is alive of it.</summary>
+    /// <summary>Unloads a plugin, by a policy towards what is alive of it. One that throws while it is disposed is gone all the same, and what it threw is logged.</summary>
     /// <param name="name">The plugin's name, or that of its folder.</param>
     /// <param name="policy">
     /// Whether to close what is alive. Requests in flight on a device that is closed end once, with an error (T11); tokens for it answer <c>ENODEV</c> from then on, and
