@@ -3,7 +3,7 @@ using DmaBufIo.Sync;
 
 namespace DmaBufIo.Hosting;
 
-/// <content>The end: devices, then buffers, then plugins, then the fabric; each part has its time, and nothing that the host waits for is without a limit.</content>
+/// <content>The end: devices, then buffers, then plugins, then the fabric; what others are in the middle of has its time, and is left where that is not enough.</content>
 public sealed partial class DmaBufIoHost
 {
     // Long for closing, which ends requests instead of waiting for them; short for whoever has asked the application to end.

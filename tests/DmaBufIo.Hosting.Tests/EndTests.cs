@@ -10,7 +10,7 @@ using Microsoft.Extensions.Logging;
 
 namespace DmaBufIo.Tests;
 
-/// <summary>The end of a host waits for nothing without a limit, and takes nothing away from code that runs.</summary>
+/// <summary>The end of a host waits for what others are in the middle of, with a limit, and takes nothing away from code that runs.</summary>
 public sealed class EndTests : LivingPluginTests
 {
     private const string Waits = "devices that are being closed";

@@ -215,6 +215,12 @@ internal sealed class PluginWatcher : IDisposable
         {
             return; // the host has ended meanwhile
         }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // Nothing of a plugin's, but of what the application has brought: on this thread it would end the process.
+            _seen.Remove(folder);
+            _logger.WatchFailed(folder, e);
+        }
 
         if (!_plugins.IsKept(folder))
             return;
