@@ -72,6 +72,18 @@ public sealed class DeviceTreeTests : IDisposable
     }
 
     [Fact]
+    public void A_driver_that_throws_when_it_is_asked_keeps_nothing_of_the_one_that_was_chosen_before_it()
+    {
+        _host.Plugins.Load(_yard.AddRenamed(PluginYard.Faulty, "MatchesThrows"));
+
+        Assert.Equal("the match is broken", Assert.Throws<InvalidOperationException>(() => _host.Open("fake:a")).Message);
+
+        _host.Plugins.Unload("MatchesThrows");
+        AssertNothingLeft();
+        _host.Plugins.Unload("good");
+    }
+
+    [Fact]
     public void A_device_that_cannot_be_stacked_leaves_its_members_closed()
     {
         Assert.Throws<InvalidOperationException>(() => _host.Open("pair:x,fail(fake:a,fake:b)"));

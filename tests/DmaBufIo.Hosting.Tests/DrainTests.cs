@@ -155,6 +155,33 @@ public sealed class DrainTests : LivingPluginTests
     }
 
     [Fact]
+    public void A_device_that_the_drain_before_is_still_closing_is_waited_for_and_not_told_as_closed()
+    {
+        using DmaBufIoHost host = Start();
+        host.Open("held:last,stuck=on");
+        for (int i = 0; i < 2; i++)
+        {
+            using var limit = new CancellationTokenSource();
+            Actor drain = Actor.Start("drain", () =>
+            {
+                var error = Assert.Throws<DmaBufIoException>(() => host.Plugins.Unload("held", UnloadPolicy.Drain, limit.Token));
+                Assert.Contains("device last not closed", error.Problem, StringComparison.Ordinal);
+                Assert.DoesNotContain("closed: ", error.Problem, StringComparison.Ordinal);
+            });
+            drain.UntilItWaitsFor("closing of device last");
+            limit.Cancel();
+            drain.Join();
+        }
+
+        Actor third = Actor.Start("third", () =>
+            Assert.Equal(["last"], host.Plugins.Unload("held", UnloadPolicy.Drain, TestContext.Current.CancellationToken).ClosedDevices));
+        third.UntilItWaitsFor("closing of device last");
+        Yard.Close.Set();
+        third.Join();
+        Assert.Empty(host.Devices);
+    }
+
+    [Fact]
     public void A_limit_that_is_over_already_closes_nothing()
     {
         using DmaBufIoHost host = Start();
@@ -210,6 +237,18 @@ public sealed class DrainTests : LivingPluginTests
         Assert.Single(errors);
         Assert.Contains(Yard.Logs.Lines, static l => l.Event.Id == 1009 && l.Text.Contains("told of held", StringComparison.Ordinal));
         Assert.Equal("good", Assert.Single(Own(host)).Name);
+    }
+
+    [Fact]
+    public void Listeners_after_one_that_throws_are_told_too()
+    {
+        using DmaBufIoHost host = Start();
+        host.Plugins.PluginChanged += static (_, _) => throw new InvalidOperationException("the first");
+        List<PluginChangedEventArgs> changes = Changes(host);
+        host.Plugins.PluginChanged += static (_, _) => throw new InvalidOperationException("the third");
+        host.Plugins.Unload("held");
+        Assert.Equal([PluginChange.Unloaded], changes.Select(static c => c.Change));
+        Assert.Equal(2, Yard.Logs.Lines.Count(static l => l.Event.Id == 1009));
     }
 
     [Theory]

@@ -10,13 +10,10 @@ using DmaBufIo.Tests.SyncTests;
 namespace DmaBufIo.Tests;
 
 /// <summary>The plugins follow their folder while the host runs.</summary>
-public sealed class HotReloadTests : LivingPluginTests
+public sealed class HotReloadTests : WatchedPluginTests
 {
-    private readonly ManualTime _time = new();
-    private readonly List<PluginChangedEventArgs> _changes = [];
-
     [Fact]
-    public void A_plugin_that_comes_is_loaded_one_that_changes_is_reloaded_and_one_that_goes_is_unloaded()
+    public void A_plugin_that_comes_is_loaded_one_thatChanges_is_reloaded_and_one_that_goes_is_unloaded()
     {
         using DmaBufIoHost host = Start();
         Assert.Empty(Own(host));
@@ -47,12 +44,12 @@ public sealed class HotReloadTests : LivingPluginTests
         File.SetLastAccessTimeUtc(Yard.GoodAssembly, DateTime.UnixEpoch);
         Directory.CreateDirectory(Path.Combine(Yard.Folder, ".unpacked"));
         Follow();
-        Assert.Empty(_changes);
+        Assert.Empty(Changes);
         Assert.Equal("good", Assert.Single(Own(host)).Name);
     }
 
     [Fact]
-    public void A_plugin_that_was_unloaded_by_hand_stays_unloaded_until_its_folder_changes()
+    public void A_plugin_that_was_unloaded_by_hand_stays_unloaded_until_its_folderChanges()
     {
         Yard.Add(PluginYard.Good);
         using DmaBufIoHost host = Start();
@@ -74,7 +71,7 @@ public sealed class HotReloadTests : LivingPluginTests
         SetVersion(7);
         Follow();
         Assert.Equal((PluginChange.Kept, new Version(0, 1, 0, 0)), Last());
-        Assert.Contains("1 device and 0 buffers made by it are alive", _changes[^1].Reason);
+        Assert.Contains("1 device and 0 buffers made by it are alive", Changes[^1].Reason);
         Assert.Single(device.BlockDevices);
         host.Open("fake:b").Dispose();
         Follow();
@@ -94,9 +91,9 @@ public sealed class HotReloadTests : LivingPluginTests
         ExportedBuffer buffer = host.CreateBuffer("plain", "b0", 4096);
         SetVersion(7);
         Follow();
-        Assert.Equal([PluginChange.Draining, PluginChange.Reloaded], _changes.Select(static c => c.Change));
-        Assert.Equal([device.Name], _changes[^1].Unloaded!.ClosedDevices);
-        Assert.Equal([buffer.Name], _changes[^1].Unloaded!.DroppedBuffers);
+        Assert.Equal([PluginChange.Draining, PluginChange.Reloaded], Changes.Select(static c => c.Change));
+        Assert.Equal([device.Name], Changes[^1].Unloaded!.ClosedDevices);
+        Assert.Equal([buffer.Name], Changes[^1].Unloaded!.DroppedBuffers);
         Assert.Empty(device.BlockDevices);
         host.Open("pair(fake:a,fake:b)").Dispose();
     }
@@ -151,10 +148,10 @@ public sealed class HotReloadTests : LivingPluginTests
         SetVersion(7);
         Actor look = Actor.Start("look", Follow);
         look.UntilItWaitsFor("end of what keeps plugin good");
-        _time.Advance(TimeSpan.FromSeconds(30));
+        Time.Advance(TimeSpan.FromSeconds(30));
         look.Join();
-        Assert.Equal(PluginChange.Kept, _changes[^1].Change);
-        Assert.Contains("buffer mine held by 1 references", _changes[^1].Reason);
+        Assert.Equal(PluginChange.Kept, Changes[^1].Change);
+        Assert.Contains("buffer mine held by 1 references", Changes[^1].Reason);
         host.Open("fake:a").Dispose(); // it works, and its end is a reason to try again
 
         mine.Put();
@@ -184,7 +181,7 @@ public sealed class HotReloadTests : LivingPluginTests
         }
 
         Follow();
-        Assert.Empty(_changes);
+        Assert.Empty(Changes);
         Assert.Empty(Own(host));
         Assert.Contains(Yard.Logs.Lines, l => l.Event.Id == 1006 && l.Text.Contains(folder, StringComparison.Ordinal));
 
@@ -204,12 +201,12 @@ public sealed class HotReloadTests : LivingPluginTests
 
         File.WriteAllBytes(Yard.GoodAssembly, whole[..^1024]);
         Follow();
-        Assert.Empty(_changes); // a copy that is under way
+        Assert.Empty(Changes); // a copy that is under way
         PluginYard.Rewrite(Path.Combine(PluginYard.FixtureFolder(PluginYard.Good), PluginYard.Good + ".dll"), Yard.GoodAssembly, static a =>
             a.MainModule.AssemblyReferences.Single(static r => r.Name == "DmaBufIo.Core").Version = new Version(0, 9, 0, 0));
         Follow();
         Assert.Equal((PluginChange.Kept, new Version(0, 1, 0, 0)), Last());
-        Assert.Contains("was built against DmaBufIo.Core 0.9.0.0", _changes[^1].Reason);
+        Assert.Contains("was built against DmaBufIo.Core 0.9.0.0", Changes[^1].Reason);
         Assert.Single(device.BlockDevices);
         host.Open("fake:b").Dispose();
 
@@ -228,8 +225,8 @@ public sealed class HotReloadTests : LivingPluginTests
         string faulty = Path.Combine(PluginYard.FixtureFolder(PluginYard.Faulty), PluginYard.Faulty + ".dll");
         PluginYard.Rewrite(faulty, Yard.GoodAssembly, static a => a.Name.Name = "RegisterThrows");
         Follow();
-        Assert.Equal([PluginChange.Unloaded, PluginChange.Refused], _changes.Select(static c => c.Change));
-        Assert.Contains("the registration is broken", _changes[^1].Reason);
+        Assert.Equal([PluginChange.Unloaded, PluginChange.Refused], Changes.Select(static c => c.Change));
+        Assert.Contains("the registration is broken", Changes[^1].Reason);
         PluginStatus left = Assert.Single(Own(host));
         Assert.Equal((folder, PluginState.Refused), (left.Folder, left.State));
 
@@ -246,7 +243,7 @@ public sealed class HotReloadTests : LivingPluginTests
         using DmaBufIoHost host = Start();
         Directory.Move(Path.Combine(Yard.Folder, "b-good"), Path.Combine(Yard.Folder, "a-good"));
         Follow();
-        Assert.Equal([PluginChange.Unloaded, PluginChange.Loaded], _changes.Select(static c => c.Change));
+        Assert.Equal([PluginChange.Unloaded, PluginChange.Loaded], Changes.Select(static c => c.Change));
         Assert.Equal(Path.Combine(Yard.Folder, "a-good"), Assert.Single(Own(host)).Folder);
     }
 
@@ -259,7 +256,7 @@ public sealed class HotReloadTests : LivingPluginTests
         string next = Path.Combine(Yard.Folder, ".next", PluginYard.Good + ".dll");
         PluginYard.Rewrite(next, next, static a => a.Name.Version = new Version(3, 0, 0, 0));
         Follow();
-        Assert.Empty(_changes);
+        Assert.Empty(Changes);
         Directory.Move(folder, Path.Combine(Yard.Folder, ".old"));
         Directory.Move(Path.Combine(Yard.Folder, ".next"), folder);
         Follow();
@@ -306,7 +303,7 @@ public sealed class HotReloadTests : LivingPluginTests
             SetVersion(i);
             Follow();
             Assert.Equal((PluginChange.Reloaded, new Version(i, 0, 0, 0)), Last());
-            AssertCollected(_changes[^1].Unloaded!);
+            AssertCollected(Changes[^1].Unloaded!);
             Actor.Until(() => Interlocked.Read(ref ended) > before || worker.IsDone, "the worker goes on");
         }
 
@@ -319,17 +316,17 @@ public sealed class HotReloadTests : LivingPluginTests
     public void Nothing_is_followed_after_the_host_has_ended_or_when_it_is_not_wanted()
     {
         Yard.Add(PluginYard.Good);
-        using (DmaBufIoHost host = Yard.Start(o => o.TimeProvider = _time))
+        using (DmaBufIoHost host = Yard.Start(o => o.TimeProvider = Time))
         {
             SetVersion(7);
-            Assert.Equal(0, _time.Armed);
+            Assert.Equal(0, Time.Armed);
             Assert.Equal(new Version(0, 1, 0, 0), Assert.Single(host.Plugins.All).Version);
         }
 
         DmaBufIoHost watched = Start();
         watched.Dispose();
         SetVersion(8);
-        Assert.Equal(0, _time.Armed);
+        Assert.Equal(0, Time.Armed);
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
@@ -337,35 +334,5 @@ public sealed class HotReloadTests : LivingPluginTests
     {
         host.Open("pair(fake:a,fake:b)");
         host.CreateBuffer("plain", "b1", 4096);
-    }
-
-    private (PluginChange Change, Version? Version) Last() => (_changes[^1].Change, _changes[^1].Plugin.Version);
-
-    /// <summary>The file system tells, the folder is quiet for as long as it has to be, and the host looks at it.</summary>
-    private void Follow()
-    {
-        _changes.Clear();
-        Actor.Until(() => _time.Armed != 0, "the file system has told of a change");
-        _time.Advance(new HotReloadOptions().ReloadDelay);
-    }
-
-    private void SetVersion(int version, string plugin = PluginYard.Good)
-    {
-        string source = Path.Combine(PluginYard.FixtureFolder(plugin), plugin + ".dll");
-        PluginYard.Rewrite(source, Path.Combine(Yard.Folder, plugin, plugin + ".dll"), a => a.Name.Version = new Version(version, 0, 0, 0));
-    }
-
-    private DmaBufIoHost Start(UnloadPolicy policy = UnloadPolicy.Refuse)
-    {
-        DmaBufIoHost host = StartWithModels(o =>
-        {
-            o.TimeProvider = _time;
-            o.HotReload.EnableHotReload = true;
-            o.HotReload.UnloadPolicy = policy;
-        });
-        host.Plugins.PluginChanged += (_, change) => _changes.Add(change);
-        Follow(); // the first look, at what has changed since the start
-        Assert.Empty(_changes);
-        return host;
     }
 }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Reflection;
 using System.Runtime.Loader;
 using DmaBufIo.Block;
@@ -46,6 +47,36 @@ public sealed class PluginLoadingTests : IDisposable
         using DmaBufIoHost host = _yard.Start();
 
         Assert.Equal("private library at work", Assert.Single(host.Plugins.All).Description);
+    }
+
+    [Fact]
+    public void Satellite_assemblies_of_several_cultures_are_loaded_side_by_side()
+    {
+        _yard.Add(PluginYard.Good);
+        using IPluginAssemblyLoader loader = PluginLoader.Create(new PluginConfig(_yard.GoodAssembly));
+        Assembly plugin = loader.LoadDefaultAssembly();
+
+        Assert.Equal(
+            ["de", "fr", "de"],
+            new[] { "de", "fr", "de" }.Select(c => plugin.GetSatelliteAssembly(CultureInfo.GetCultureInfo(c)).GetName().CultureName));
+    }
+
+    [Fact]
+    public void Loading_a_folder_again_passes_over_what_is_loaded_and_loads_what_has_come()
+    {
+        _yard.Add(PluginYard.Good);
+        using DmaBufIoHost host = _yard.Start();
+        PluginStatus good = Assert.Single(host.Plugins.All);
+        List<PluginChangedEventArgs> changes = DrainTests.Changes(host);
+        string come = _yard.AddRenamed(PluginYard.Faulty, "DisposeThrows");
+        _yard.AddRenamed(PluginYard.Faulty, "InfoIsNull");
+
+        IReadOnlyList<PluginStatus> found = host.Plugins.LoadAll(_yard.Folder);
+
+        Assert.Equal([come, good.Folder, Path.Combine(_yard.Folder, "InfoIsNull")], found.Select(static p => p.Folder));
+        Assert.Same(good, found.Single(static p => p.Name == "good"));
+        Assert.Equal([PluginChange.Loaded, PluginChange.Refused], changes.Select(static c => c.Change));
+        host.Plugins.Unload("DisposeThrows"); // so that the host ends without it
     }
 
     [Fact]

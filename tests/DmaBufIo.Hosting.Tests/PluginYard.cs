@@ -51,8 +51,13 @@ internal sealed class PluginYard : IDisposable
     internal string Add(string fixture, string? folderName = null)
     {
         string folder = Directory.CreateDirectory(Path.Combine(Folder, folderName ?? fixture)).FullName;
-        foreach (string file in Directory.GetFiles(FixtureFolder(fixture)))
-            File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
+        foreach (string file in Directory.GetFiles(FixtureFolder(fixture), "*", SearchOption.AllDirectories))
+        {
+            string copy = Path.Combine(folder, Path.GetRelativePath(FixtureFolder(fixture), file));
+            Directory.CreateDirectory(Path.GetDirectoryName(copy)!);
+            File.Copy(file, copy);
+        }
+
         return folder;
     }
 

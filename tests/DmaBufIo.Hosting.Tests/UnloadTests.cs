@@ -168,11 +168,29 @@ public sealed class UnloadTests : LivingPluginTests
         Yard.AddRenamed(PluginYard.Faulty, "DisposeThrows");
         using DmaBufIoHost host = Yard.Start();
         Assert.Equal(["disposable"], host.Plugins.DeviceWords);
+        List<PluginChangedEventArgs> changes = DrainTests.Changes(host);
 
-        var error = Assert.Throws<InvalidOperationException>(() => host.Plugins.Unload("DisposeThrows"));
+        UnloadedPlugin unloaded = host.Plugins.Unload("DisposeThrows");
 
-        Assert.Equal("the disposal is broken", error.Message);
         Assert.Empty(host.Plugins.All);
+        Assert.Equal([PluginChange.Unloaded], changes.Select(static c => c.Change));
+        Assert.Contains(Yard.Logs.Lines, static l => l.Event.Id == 1010 && l.Text.Contains("the disposal is broken", StringComparison.Ordinal));
+        AssertCollected(unloaded);
+    }
+
+    [Fact]
+    public void A_plugin_whose_disposal_throws_is_reloaded_all_the_same()
+    {
+        Yard.AddRenamed(PluginYard.Faulty, "DisposeFails");
+        using DmaBufIoHost host = Yard.Start();
+        List<PluginChangedEventArgs> changes = DrainTests.Changes(host);
+
+        Assert.Equal(PluginState.Loaded, host.Plugins.Reload("DisposeFails").State);
+
+        Assert.Equal(PluginState.Loaded, Assert.Single(host.Plugins.All).State);
+        Assert.Equal([PluginChange.Reloaded], changes.Select(static c => c.Change));
+        Assert.Contains(Yard.Logs.Lines, static l => l.Event.Id == 1010 && l.Text.Contains("the hardware does not answer at the end", StringComparison.Ordinal));
+        host.Plugins.Unload("DisposeFails"); // so that the host ends without it
     }
 
     private static void AssertBusy(DmaBufIoHost host, string problem)

@@ -75,6 +75,12 @@ public sealed partial class DmaBuf
     /// <summary>True once the last reference is gone and the exporter's <see cref="DmaBufExporter.Release"/> has returned: from then on no code of the exporter runs for this buffer.</summary>
     public bool IsFreed => _isFreed;
 
+    /// <summary>
+    /// Raised once, when <see cref="IsFreed"/> has become true, on the thread that dropped the last reference and with whatever that thread holds: handlers take no lock that might be held while a reference is
+    /// dropped, do not wait and do not throw. Add them while a reference is held.
+    /// </summary>
+    public event Action? Freed;
+
     /// <summary>The descriptor that stands for the buffer, or null. Owned by the buffer: duplicate it to keep it.</summary>
     public MemfdHandle? Descriptor => _descriptor;
 
@@ -142,6 +148,7 @@ public sealed partial class DmaBuf
         finally
         {
             _isFreed = true;
+            Freed?.Invoke();
         }
     }
 

@@ -51,6 +51,12 @@ internal sealed class LoadedPlugin
     /// <summary>Devices made by this plugin that are open.</summary>
     internal int Devices { get; set; }
 
+    /// <summary>It was to go, and something of it was alive: until the next try.</summary>
+    internal bool IsKept { get; set; }
+
+    /// <summary>Something that it has made is alive, or its code runs.</summary>
+    internal bool IsAlive => Devices != 0 || CountBuffers() != 0;
+
     internal IEnumerable<string> DeviceWords =>
         [.. Functions.Select(static f => f.Word), .. BlockDevices.Select(static f => f.Word), .. Files.Select(static f => f.Word), .. RdmaDevices.Select(static f => f.Word)];
 
@@ -83,11 +89,16 @@ internal sealed class LoadedPlugin
     internal IReadOnlyList<(string Name, int References)> LivingBuffers() =>
         [.. _buffers.Where(static b => !b.IsFreed).Select(static b => (b.Name, b.References))];
 
+    /// <summary>Its load context, where that can be collected; null otherwise, and once it was unloaded.</summary>
+    internal WeakReference? Context => _loader is { IsUnloadable: true }
+        ? new WeakReference(AssemblyLoadContext.GetLoadContext(_entry!.GetType().Assembly))
+        : null;
+
     /// <summary>
     /// Disposes the scope with everything in it and the entry object, then unloads. Forgets every object of the plugin, also when one of
     /// them throws.
     /// </summary>
-    internal WeakReference? Unload()
+    internal void Unload()
     {
         using var owned = new OwnedStack();
         Functions = [];
@@ -98,9 +109,6 @@ internal sealed class LoadedPlugin
         Exporters = [];
         _buffers.Clear();
 
-        WeakReference? context = _loader is { IsUnloadable: true }
-            ? new WeakReference(AssemblyLoadContext.GetLoadContext(_entry!.GetType().Assembly))
-            : null;
         if (_loader is not null)
             owned.Push(_loader);
         if (_entry is IDisposable disposable)
@@ -110,6 +118,5 @@ internal sealed class LoadedPlugin
         _loader = null;
         _entry = null;
         _scope = null;
-        return context;
     }
 }

@@ -9,14 +9,6 @@ namespace DmaBufIo.Hosting;
 /// </content>
 public sealed partial class PluginManager
 {
-    private bool _telling;
-
-    /// <summary>
-    /// Raised after each change, and before a plugin is drained; by whoever makes the change, on that thread, one at a time. Handlers must not block, and must not load or unload plugins
-    /// (<see cref="InvalidOperationException"/>); what they throw is logged.
-    /// </summary>
-    public event EventHandler<PluginChangedEventArgs>? PluginChanged;
-
     /// <summary>Unloads a plugin: its words are gone, its scope is disposed with everything in it, its load context is given up.</summary>
     /// <param name="name">The plugin's name, or that of its folder.</param>
     /// <returns>Tells when its memory has been given back.</returns>
@@ -26,7 +18,7 @@ public sealed partial class PluginManager
     /// </exception>
     public UnloadedPlugin Unload(string name) => Unload(name, UnloadPolicy.Refuse);
 
-    /// <summary>Unloads a plugin, by a policy towards what is alive of it.</summary>
+    /// <summary>Unloads a plugin, by a policy towards what is alive of it. One that throws while it is disposed is gone all the same, and what it threw is logged.</summary>
     /// <param name="name">The plugin's name, or that of its folder.</param>
     /// <param name="policy">
     /// Whether to close what is alive. Requests in flight on a device that is closed end once, with an error (T11); tokens for it answer <c>ENODEV</c> from then on, and
@@ -43,16 +35,13 @@ public sealed partial class PluginManager
     /// </exception>
     public UnloadedPlugin Unload(string name, UnloadPolicy policy, CancellationToken cancellationToken = default)
     {
-        lock (_loading)
+        return Change(() =>
         {
-            ThrowIfTelling();
-            PluginStatus status;
-            lock (_lock)
-                status = Named(name).Status;
+            PluginStatus status = ToGo(name);
             UnloadedPlugin unloaded = TakeOut(name, policy, cancellationToken);
             Tell(new PluginChangedEventArgs(PluginChange.Unloaded, status) { Unloaded = unloaded });
             return unloaded;
-        }
+        });
     }
 
     /// <summary>Unloads a plugin and loads what its folder holds now; refuses as <see cref="Reload(string, UnloadPolicy, CancellationToken)"/>.</summary>
@@ -73,12 +62,9 @@ public sealed partial class PluginManager
     /// </exception>
     public PluginReload Reload(string name, UnloadPolicy policy, CancellationToken cancellationToken = default)
     {
-        lock (_loading)
+        return Change(() =>
         {
-            ThrowIfTelling();
-            PluginStatus old;
-            lock (_lock)
-                old = Named(name).Status;
+            PluginStatus old = ToGo(name);
             CheckNew(old);
             UnloadedPlugin unloaded = TakeOut(name, policy, cancellationToken);
             PluginStatus status = LoadFrom(old.Folder!);
@@ -93,7 +79,7 @@ public sealed partial class PluginManager
             }
 
             return new PluginReload(unloaded, status);
-        }
+        });
     }
 
     /// <summary>Why a folder cannot be loaded yet, because something of it is missing or cut off; null when it is complete.</summary>
@@ -115,6 +101,12 @@ public sealed partial class PluginManager
         }
     }
 
+    /// <summary>The plugin from this folder was to go the last time that this was tried, and is kept because something of it was alive.</summary>
+    internal bool IsKept(string folder) => Has(folder, static p => p.IsKept);
+
+    /// <summary>Something of the plugin from this folder is alive now.</summary>
+    internal bool IsAlive(string folder) => Has(folder, static p => p.IsAlive);
+
     /// <summary>A folder is gone whose plugin was refused.</summary>
     internal void ForgetRefused(string folder)
     {
@@ -122,19 +114,19 @@ public sealed partial class PluginManager
             _statuses.RemoveAll(s => s.Folder == folder && s.State == PluginState.Refused);
     }
 
-    /// <summary>Unloads everything, the newest first, whatever is alive: the host is going.</summary>
-    internal void UnloadAll()
+    private bool Has(string folder, Predicate<LoadedPlugin> what)
     {
-        lock (_loading)
+        lock (_lock)
+            return _plugins.Exists(p => p.Status.Folder == folder && what(p));
+    }
+
+    private PluginStatus ToGo(string name)
+    {
+        lock (_lock)
         {
-            using var owned = new OwnedStack();
-            lock (_lock)
-            {
-                foreach (LoadedPlugin plugin in _plugins)
-                    owned.Push(new Unloading(plugin));
-                _plugins.Clear();
-                _statuses.Clear();
-            }
+            LoadedPlugin plugin = Named(name);
+            plugin.IsKept = false;
+            return plugin.Status;
         }
     }
 
@@ -185,10 +177,20 @@ public sealed partial class PluginManager
         }
         else if (uses != 0 || buffers != 0)
         {
-            throw Kept(plugin.Status, $"{Count(uses, "device")} and {Count(buffers, "buffer")} made by it are alive", "Close its devices and drop every reference to its buffers first");
+            throw Kept(plugin, $"{Count(uses, "device")} and {Count(buffers, "buffer")} made by it are alive", "Close its devices and drop every reference to its buffers first");
         }
 
-        var unloaded = new UnloadedPlugin(plugin.Status.Name, plugin.Unload(), closed, dropped);
+        var unloaded = new UnloadedPlugin(plugin.Status.Name, plugin.Context, closed, dropped);
+        try
+        {
+            plugin.Unload();
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // It is gone all the same, with everything that did not throw: who asked for that has it, and the mistake is the plugin's.
+            _logger.PluginUnloadFailed(plugin.Status.Folder!, e);
+        }
+
         _logger.PluginUnloaded(plugin.Status.Name, plugin.Status.Folder!);
         return unloaded;
     }
@@ -214,14 +216,14 @@ public sealed partial class PluginManager
             uses, living, _devices().Where(d => d.Root.IsMadeBy(plugin.Status.Name)).Select(static d => $"device {d.Name}"));
         string gone = drain.Closed.Count == 0 ? "" : $"; closed: {string.Join(", ", drain.Closed)}";
         throw Kept(
-            plugin.Status, $"it could not be drained in time: {keeps}{gone}", "Remove the registrations and drop the references that are named, and try again");
+            plugin, $"it could not be drained in time: {keeps}{gone}", "Remove the registrations and drop the references that are named, and try again");
     }
 
     private bool TryForget(LoadedPlugin plugin)
     {
         lock (_lock)
         {
-            if (plugin.Devices != 0 || plugin.CountBuffers() != 0)
+            if (plugin.IsAlive)
                 return false;
             Forget(plugin);
             return true;
@@ -241,45 +243,16 @@ public sealed partial class PluginManager
         _statuses[index] = plugin.Status;
     }
 
-    private DmaBufIoException Kept(PluginStatus status, string problem, string remedy)
+    private DmaBufIoException Kept(LoadedPlugin plugin, string problem, string remedy)
     {
-        Keep(status, problem);
-        return new DmaBufIoException(Errno.EBUSY, "Hosting", $"plugin {status.Name}", problem, remedy);
+        plugin.IsKept = true;
+        Keep(plugin.Status, problem);
+        return new DmaBufIoException(Errno.EBUSY, "Hosting", $"plugin {plugin.Status.Name}", problem, remedy);
     }
 
     private void Keep(PluginStatus status, string reason)
     {
         _logger.PluginKept(status.Name, reason);
         Tell(new PluginChangedEventArgs(PluginChange.Kept, status) { Reason = reason });
-    }
-
-    private void ThrowIfTelling()
-    {
-        if (_telling)
-            throw new InvalidOperationException($"A handler of {nameof(PluginChanged)} may not load or unload plugins: it is told in the middle of that.");
-    }
-
-    // With _loading held, so one after the other.
-    private void Tell(PluginChangedEventArgs change)
-    {
-        _telling = true;
-        try
-        {
-            PluginChanged?.Invoke(this, change);
-        }
-        catch (Exception e) when (e is not OutOfMemoryException)
-        {
-            // The change has happened, and the plugins must not be left half-way for a listener's mistake.
-            _logger.PluginHandlerFault(change.Change, change.Plugin.Name, e);
-        }
-        finally
-        {
-            _telling = false;
-        }
-    }
-
-    private sealed class Unloading(LoadedPlugin plugin) : IDisposable
-    {
-        public void Dispose() => plugin.Unload();
     }
 }

@@ -1,6 +1,7 @@
 using DmaBufIo.DmaBufs;
 using DmaBufIo.Errors;
 using DmaBufIo.Plugins;
+using DmaBufIo.Sync;
 using Microsoft.Extensions.Logging;
 
 namespace DmaBufIo.Hosting;
@@ -11,23 +12,39 @@ public sealed partial class PluginManager
     private readonly PluginActivator _activator;
     private readonly Func<IReadOnlyList<OpenedDevice>> _devices;
     private readonly Func<IReadOnlyList<ExportedBuffer>> _buffers;
+    private readonly WaitQueue _progress;
+    private readonly Action _released;
     private readonly CancellationToken _ending;
     private readonly ILogger _logger;
     private readonly Lock _loading = new();
     private readonly Lock _lock = new();
     private readonly List<LoadedPlugin> _plugins = [];
     private readonly List<PluginStatus> _statuses = [];
+    private int _changes;
+    private bool _isOver;
 
+    /// <summary>Begins without plugins.</summary>
+    /// <param name="activator">Makes plugins.</param>
+    /// <param name="devices">The devices of the host that are open.</param>
+    /// <param name="buffers">The buffers of the host that are held.</param>
+    /// <param name="progress">Woken when <see cref="IsIdle"/> may have become true.</param>
+    /// <param name="released">Told when the last thing of some kind that kept a plugin is gone; on the thread that gave it up, with no lock of this object held.</param>
+    /// <param name="ending">Ends drains.</param>
+    /// <param name="logger">For messages.</param>
     internal PluginManager(
         PluginActivator activator,
         Func<IReadOnlyList<OpenedDevice>> devices,
         Func<IReadOnlyList<ExportedBuffer>> buffers,
+        WaitQueue progress,
+        Action released,
         CancellationToken ending,
         ILogger logger)
     {
         _activator = activator;
         _devices = devices;
         _buffers = buffers;
+        _progress = progress;
+        _released = released;
         _ending = ending;
         _logger = logger;
     }
@@ -53,10 +70,11 @@ public sealed partial class PluginManager
 
     /// <summary>
     /// Loads every plugin below a folder, in alphabetical order of their folders; names that begin with a dot are passed over, so that a
-    /// new version can be unpacked beside and renamed into place. A plugin that is refused does not keep the others from being loaded.
+    /// new version can be unpacked beside and renamed into place. A plugin that is refused does not keep the others from being loaded, and one
+    /// that is loaded from its folder already stays as it is.
     /// </summary>
     /// <param name="folder">The folder of the plugins' folders.</param>
-    /// <returns>One entry per plugin folder.</returns>
+    /// <returns>One entry per plugin folder, also for those that were loaded already.</returns>
     /// <exception cref="DmaBufIoException">The folder is missing (<c>ENOENT</c>) or is none (<c>EINVAL</c>).</exception>
     public IReadOnlyList<PluginStatus> LoadAll(string folder)
     {
@@ -66,7 +84,7 @@ public sealed partial class PluginManager
             .. Directory.GetDirectories(path)
                 .Where(static d => !Path.GetFileName(d).StartsWith('.'))
                 .Order(StringComparer.Ordinal)
-                .Select(Load),
+                .Select(LoadIfNew),
         ];
         if (found.Length == 0)
             _logger.PluginFolderEmpty(path);
@@ -82,13 +100,7 @@ public sealed partial class PluginManager
     public PluginStatus Load(string folder)
     {
         string path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
-        lock (_loading)
-        {
-            ThrowIfTelling();
-            PluginStatus status = LoadFrom(path);
-            Tell(new PluginChangedEventArgs(status.State == PluginState.Loaded ? PluginChange.Loaded : PluginChange.Refused, status) { Reason = status.Reason });
-            return status;
-        }
+        return Change(() => LoadAndTell(path));
     }
 
     internal PluginStatus AddBuiltIn(string typeName, Func<IDmaBufIoPlugin> create)
@@ -104,6 +116,7 @@ public sealed partial class PluginManager
     {
         lock (_lock)
         {
+            ThrowIfOver();
             foreach (LoadedPlugin plugin in _plugins)
             {
                 if (pick(plugin) is T found)
@@ -118,11 +131,15 @@ public sealed partial class PluginManager
     internal IReadOnlyList<(IPciDriver Driver, PluginUse Use)> Drivers()
     {
         lock (_lock)
+        {
+            ThrowIfOver();
             return [.. _plugins.SelectMany(p => p.Drivers.Select(d => (d, BeginUse(p))))];
+        }
     }
 
     internal void AddBuffer(LoadedPlugin plugin, DmaBuf buffer)
     {
+        buffer.Freed += _released;
         lock (_lock)
             plugin.AddBuffer(buffer);
     }
@@ -135,8 +152,13 @@ public sealed partial class PluginManager
 
     internal void EndUse(LoadedPlugin plugin)
     {
+        bool isLast;
         lock (_lock)
-            plugin.Devices--;
+            isLast = --plugin.Devices == 0;
+        if (!isLast)
+            return;
+        _progress.WakeAll();
+        _released();
     }
 
     internal static DmaBufIoException IsLeaving(LoadedPlugin plugin) => new(
@@ -163,9 +185,20 @@ public sealed partial class PluginManager
 
     private static string Count(int number, string what) => number == 1 ? $"1 {what}" : $"{number} {what}s";
 
+    private PluginStatus LoadIfNew(string path) => Change(() => LoadedFrom(path) ?? LoadAndTell(path));
+
+    private PluginStatus? LoadedFrom(string path) => All.FirstOrDefault(s => s.Folder == path && s.State != PluginState.Refused);
+
+    private PluginStatus LoadAndTell(string path)
+    {
+        PluginStatus status = LoadFrom(path);
+        Tell(new PluginChangedEventArgs(status.State == PluginState.Loaded ? PluginChange.Loaded : PluginChange.Refused, status) { Reason = status.Reason });
+        return status;
+    }
+
     private PluginStatus LoadFrom(string path)
     {
-        if (All.Any(s => s.Folder == path && s.State != PluginState.Refused))
+        if (LoadedFrom(path) is not null)
             throw new DmaBufIoException(
                 Errno.EEXIST,
                 "Hosting",

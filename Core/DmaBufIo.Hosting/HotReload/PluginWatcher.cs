@@ -17,14 +17,15 @@ internal sealed class PluginWatcher : IDisposable
     private readonly FileSystemWatcher _watcher;
     private readonly ITimer _timer;
     private readonly CancellationTokenSource _stop = new();
-    private readonly Lock _looking = new();
-    private readonly Dictionary<string, string> _seen = new(StringComparer.Ordinal);
+    private readonly Lock _lock = new();
+    private readonly Dictionary<string, string> _seen = new(StringComparer.Ordinal); // the look's alone
     private volatile bool _isBusy;
     private bool _begun;
-    private bool _disposed;
+    private bool _looking;
+    private bool _again;
 
     /// <summary>Begins to listen, and remembers the folders as they are. Nothing is done before <see cref="Begin"/>.</summary>
-    /// <exception cref="DmaBufIoException">The system has no watch left (<c>EMFILE</c>).</exception>
+    /// <exception cref="DmaBufIoException">The system has no watch left (<c>EMFILE</c>), or the folder may not be read (<c>EACCES</c>).</exception>
     internal PluginWatcher(string root, HotReloadOptions options, TimeProvider time, PluginManager plugins, ILogger logger)
     {
         _root = Path.TrimEndingDirectorySeparator(root);
@@ -36,7 +37,7 @@ internal sealed class PluginWatcher : IDisposable
         _watcher = new FileSystemWatcher(root)
         {
             IncludeSubdirectories = true,
-            NotifyFilter = NotifyFilters.FileName | NotifyFilters.DirectoryName | NotifyFilters.LastWrite | NotifyFilters.Size,
+            NotifyFilter = NotifyFilters.FileName | NotifyFilters.DirectoryName | NotifyFilters.LastWrite | NotifyFilters.Size | NotifyFilters.Attributes, // what may be read now
         };
         _watcher.Created += (_, _) => Touch();
         _watcher.Changed += (_, _) => Touch();
@@ -46,81 +47,113 @@ internal sealed class PluginWatcher : IDisposable
         try
         {
             _watcher.EnableRaisingEvents = true;
+            foreach (string folder in Folders())
+                ReadIfPossible(folder, () => _seen[folder] = PluginFolder.Describe(folder));
         }
-        catch (IOException e)
+        catch (Exception e) when (IsUnreadable(e))
         {
             Dispose();
+            bool isForbidden = e is UnauthorizedAccessException;
             throw new DmaBufIoException(
-                Errno.EMFILE,
+                isForbidden ? Errno.EACCES : Errno.EMFILE,
                 "Hosting",
                 $"plugin folder {root}",
                 $"it cannot be watched: {e.Message}",
-                $"Raise fs.inotify.max_user_instances or max_user_watches, or switch {nameof(HotReloadOptions.EnableHotReload)} off",
+                isForbidden ? "Give the process the right to read it"
+                    : $"Raise fs.inotify.max_user_instances or max_user_watches, or switch {nameof(HotReloadOptions.EnableHotReload)} off",
                 inner: e);
         }
-
-        foreach (string folder in Folders())
+        catch
         {
-            try
-            {
-                _seen[folder] = PluginFolder.Describe(folder);
-            }
-            catch (IOException e)
-            {
-                // Changed while it was read: not seen yet, so it is looked at after the start.
-                _logger.WatchFailed(folder, e);
-            }
+            Dispose();
+            throw;
         }
     }
 
     /// <summary>The plugins are loaded for the first time: from here on they follow.</summary>
     internal void Begin()
     {
-        lock (_looking)
+        lock (_lock)
             _begun = true;
         _logger.WatchBegun(_root, _options.UnloadPolicy);
         Touch(); // what has changed since the folders were read
     }
 
-    /// <summary>Something was given up that may have kept a plugin from being unloaded.</summary>
+    /// <summary>Something was given up that may have kept a plugin from being unloaded. Takes no lock but the clock's, and waits for nothing.</summary>
     internal void TryAgain()
     {
         if (_isBusy)
             Touch();
     }
 
-    /// <summary>Ends the watch, and a drain that is under way; waits until nothing is being done. Idempotent.</summary>
+    /// <summary>
+    /// Ends the watch, and a drain that is under way. A look that is in the code of a plugin, or waits for somebody else's change, is not waited for: it changes nothing more after that. Idempotent.
+    /// </summary>
     public void Dispose()
     {
         _watcher.Dispose();
         _timer.Dispose();
         _stop.Cancel();
-        lock (_looking)
-            _disposed = true;
     }
+
+    private static bool IsUnreadable(Exception e) => e is IOException or UnauthorizedAccessException;
 
     // Each event pushes the look away: it comes when the folder has been quiet for the delay.
     private void Touch() => _timer.Change(_options.ReloadDelay, Timeout.InfiniteTimeSpan);
 
+    /// <summary>One look at a time; who comes meanwhile is not kept waiting, but has it done again.</summary>
     private void Look()
     {
-        lock (_looking)
+        lock (_lock)
         {
-            if (_disposed || !_begun)
+            if (!_begun)
                 return;
+            _again = _looking;
+            if (_looking)
+                return;
+            _looking = true;
+        }
+
+        try
+        {
             _isBusy = false;
-            try
+            ReadIfPossible(_root, LookAtAll);
+        }
+        finally
+        {
+            bool again;
+            lock (_lock)
             {
-                string[] folders = Folders();
-                Leave(folders);
-                foreach (string folder in folders)
-                    LookAt(folder);
+                _looking = false;
+                again = _again;
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                // Changed while it was looked at, which makes events, or not to be read.
-                _logger.WatchFailed(_root, e);
-            }
+
+            if (again)
+                Touch();
+        }
+    }
+
+    private void LookAtAll()
+    {
+        string[] folders = Folders();
+        Leave(folders);
+        foreach (string folder in folders)
+        {
+            if (!_stop.IsCancellationRequested)
+                ReadIfPossible(folder, () => LookAt(folder));
+        }
+    }
+
+    private void ReadIfPossible(string folder, Action read)
+    {
+        try
+        {
+            read();
+        }
+        catch (Exception e) when (IsUnreadable(e))
+        {
+            // Changed while it was looked at, which makes events, or not to be read. It is not seen yet, so each look tries it, and the others are looked at all the same.
+            _logger.WatchFailed(folder, e);
         }
     }
 
@@ -138,19 +171,19 @@ internal sealed class PluginWatcher : IDisposable
             if (status.State == PluginState.Refused)
                 _plugins.ForgetRefused(folder);
             else
-                Try(status.Folder, limit => _plugins.Unload(status.Name, _options.UnloadPolicy, limit));
+                Try(folder, limit => _plugins.Unload(status.Name, _options.UnloadPolicy, limit));
         }
     }
 
     private void LookAt(string folder)
     {
+        // Described before anything is read of it: what changes from here on is another look's business.
         string now = PluginFolder.Describe(folder);
         if (_seen.TryGetValue(folder, out string? before) && before == now)
             return;
-
-        // Remembered as it was before anything is read of it: what changes from here on is another look's business.
+        string? missing = _plugins.WhatIsMissing(folder);
         _seen[folder] = now;
-        if (_plugins.WhatIsMissing(folder) is string missing)
+        if (missing is not null)
         {
             _logger.PluginIncomplete(folder, missing);
             return;
@@ -174,20 +207,29 @@ internal sealed class PluginWatcher : IDisposable
         {
             change(limit.Token);
         }
-        catch (DmaBufIoException e)
+        catch (DmaBufIoException)
         {
-            // The manager has told that it is kept, and why: something of it is alive, or the new version does not pass. Or somebody else was quicker.
-            if (e.Errno != Errno.EBUSY)
-                return;
-            _seen.Remove(folder);
-            _isBusy = true;
+            // The manager's own words, never a plugin's: what it throws at loading is a refusal, and at unloading it is gone. The manager has told that the plugin is kept, and why. Or somebody else was quicker.
+        }
+        catch (ObjectDisposedException) when (_stop.IsCancellationRequested)
+        {
+            return; // the host has ended meanwhile
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            // What the old version threw when its scope was disposed: it is gone all the same, and its folder is looked at again.
+            // Nothing of a plugin's, but of what the application has brought: on this thread it would end the process.
             _seen.Remove(folder);
-            _logger.PluginUnloadFailed(folder, e);
-            Touch();
+            _logger.WatchFailed(folder, e);
         }
+
+        if (!_plugins.IsKept(folder))
+            return;
+        _seen.Remove(folder);
+        _isBusy = true;
+
+        // What was given up between the refusal and here was told to nobody.
+        Interlocked.MemoryBarrier();
+        if (!_plugins.IsAlive(folder))
+            Touch();
     }
 }

@@ -16,26 +16,30 @@ internal sealed class PluginLoadContext(PluginConfig config)
     private readonly AssemblyDependencyResolver _resolver = new(config.MainAssemblyPath);
     private readonly Lock _lock = new();
 
-    internal Assembly LoadMain() => LoadBytes(Path.GetFileNameWithoutExtension(config.MainAssemblyPath), config.MainAssemblyPath);
+    internal Assembly LoadMain() => LoadBytes(new AssemblyName(Path.GetFileNameWithoutExtension(config.MainAssemblyPath)), config.MainAssemblyPath);
 
     protected override Assembly? Load(AssemblyName assemblyName)
     {
         if (SharedAssemblies.IsShared(assemblyName.Name!, config) && SharedAssemblies.OfHost(assemblyName.Name!) is Assembly shared)
             return shared;
-        return _resolver.ResolveAssemblyToPath(assemblyName) is string path ? LoadBytes(assemblyName.Name!, path) : null;
+        return _resolver.ResolveAssemblyToPath(assemblyName) is string path ? LoadBytes(assemblyName, path) : null;
     }
 
     protected override nint LoadUnmanagedDll(string unmanagedDllName) =>
         _resolver.ResolveUnmanagedDllToPath(unmanagedDllName) is string path ? LoadUnmanagedDllFromPath(path) : 0;
 
+    // Satellite assemblies of all cultures share a simple name. None is neutral, as is an empty one.
+    private static bool IsSame(AssemblyName loaded, AssemblyName name) =>
+        loaded.Name == name.Name && string.Equals(loaded.CultureName ?? "", name.CultureName ?? "", StringComparison.OrdinalIgnoreCase);
+
     // The runtime may ask for one assembly from two threads at once, and refuses a second load of the same name. The context must not keep
     // a table of what it has loaded: after Unload the runtime keeps the context until its assemblies are gone, and the table would keep the
     // assemblies.
-    private Assembly LoadBytes(string name, string path)
+    private Assembly LoadBytes(AssemblyName name, string path)
     {
         lock (_lock)
         {
-            if (Assemblies.FirstOrDefault(a => a.GetName().Name == name) is Assembly loaded)
+            if (Assemblies.FirstOrDefault(a => IsSame(a.GetName(), name)) is Assembly loaded)
                 return loaded;
             byte[] bytes = File.ReadAllBytes(path);
             if (config.Rewrite is { } rewrite)

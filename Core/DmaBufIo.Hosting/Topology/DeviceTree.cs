@@ -130,9 +130,9 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
     {
         PciIdentity identity = function.Identity;
         var unused = new OwnedStack();
+        (IPciDriver Driver, PluginUse Use)? chosen = null;
         try
         {
-            (IPciDriver Driver, PluginUse Use)? chosen = null;
             IReadOnlyList<(IPciDriver Driver, PluginUse Use)> all = plugins.Drivers();
             foreach ((_, PluginUse use) in all)
                 unused.Push(use);
@@ -157,6 +157,11 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
                 function.Name,
                 $"no driver matches vendor {identity.Vendor:x4} device {identity.Device:x4} class {identity.ClassCode:x6}",
                 $"Load a plugin with a driver for it; {known}");
+        }
+        catch
+        {
+            chosen?.Use.Dispose(); // a driver of somebody else's threw when it was asked
+            throw;
         }
         finally
         {
@@ -185,13 +190,15 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
         foreach (DeviceExpression member in expression.Members)
         {
             DeviceNode node;
+            OwnedStack own = owned.Push(new OwnedStack());
             try
             {
-                node = OpenNode(member, readOnly, owned);
+                node = OpenNode(member, readOnly, own);
             }
             catch (DmaBufIoException e) when (absent && e.Errno is Errno.ENOENT or Errno.ENODEV or Errno.EIO)
             {
                 first ??= e;
+                LetGo(member, own);
                 node = new DeviceNode(member, member.Brief, "absent", [], [new AbsentDevice(e)], []);
             }
 
@@ -207,5 +214,19 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
         if (first is not null && members.TrueForAll(static m => m.BlockDevices[0] is AbsentDevice))
             throw first;
         return members;
+    }
+
+    /// <summary>A member that is taken as absent holds nothing: neither what had been opened for it, nor its plugins.</summary>
+    private void LetGo(DeviceExpression member, OwnedStack own)
+    {
+        try
+        {
+            own.Dispose();
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // Everything was let go of all the same, and the set can do without it.
+            logger.DeviceCloseFailed(member.Brief, e);
+        }
     }
 }

@@ -2,6 +2,7 @@ using DmaBufIo.Block;
 using DmaBufIo.Errors;
 using DmaBufIo.Plugins;
 using DmaBufIo.Rdma;
+using DmaBufIo.Sync;
 
 namespace DmaBufIo.Hosting;
 
@@ -20,6 +21,9 @@ public sealed class OpenedDevice : IDisposable
         _owned = owned;
         _closed = closed;
     }
+
+    /// <summary>It is closed as a whole, and the host has taken it off its list: also for those who come while somebody else is closing it.</summary>
+    internal Completion Ended { get; } = new();
 
     /// <summary>The device and, below it, its members.</summary>
     public DeviceNode Root { get; }
@@ -81,7 +85,14 @@ public sealed class OpenedDevice : IDisposable
         finally
         {
             Root.Forget();
-            _closed(this);
+            try
+            {
+                _closed(this);
+            }
+            finally
+            {
+                Ended.Complete();
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ public enum PluginChange
     /// <summary>It is about to be drained: devices of it are going to be closed, and whoever has buffers of it registered should remove the registrations.</summary>
     Draining,
 
-    /// <summary>It should have been unloaded or reloaded, and stays loaded as it is; the reason is told.</summary>
+    /// <summary>It should have been unloaded or reloaded, and stays loaded; the reason is told. What a drain had closed until its limit stays closed.</summary>
     Kept,
 
     /// <summary>It was unloaded.</summary>

@@ -98,7 +98,10 @@ internal sealed class PluginDrain(
             IsBackground = true,
             Name = $"{ClosingPrefix}{device.Name}",
         }.UnsafeStart();
-        if (done.Wait(new WaitReason($"closing of device {device.Name}"), limit) != Errno.Ok)
+
+        // Disposing returns at once where somebody else is at it, the drain before this one perhaps: that is not closed.
+        var reason = new WaitReason($"closing of device {device.Name}");
+        if (done.Wait(reason, limit) != Errno.Ok || device.Ended.Wait(reason, limit) != Errno.Ok)
             return false;
         _closed.Add(device.Name);
         return true;

@@ -1,4 +1,6 @@
 using DmaBufIo.Dma;
+using DmaBufIo.Errors;
+using DmaBufIo.Pci;
 using DmaBufIo.Plugins;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -55,7 +57,11 @@ public sealed class FaultyPlugin : IDmaBufIoPlugin, IDisposable
                 services.AddSingleton<IBlockDeviceFactory>(new WordFactory("twice"));
                 services.AddSingleton<IBlockDeviceFactory>(new WordFactory("twice"));
                 break;
+            case "MatchesThrows":
+                services.AddSingleton<IPciDriver>(new SpitefulDriver());
+                break;
             case "DisposeThrows":
+            case "DisposeFails":
                 services.AddSingleton<IBlockDeviceFactory>(new WordFactory("disposable"));
                 break;
             default:
@@ -67,6 +73,8 @@ public sealed class FaultyPlugin : IDmaBufIoPlugin, IDisposable
     {
         if (_fault == "DisposeThrows")
             throw new InvalidOperationException("the disposal is broken");
+        if (_fault == "DisposeFails")
+            throw new DmaBufIoException(Errno.EIO, "Faulty", _fault, "the hardware does not answer at the end", "Look at it");
     }
 
     private static PluginInfo Named(string name) => new(name, new Version(1, 0), "Goes wrong", PluginKinds.Importer)
@@ -80,6 +88,15 @@ public sealed class FaultyPlugin : IDmaBufIoPlugin, IDisposable
 }
 
 public sealed class UnknownService;
+
+internal sealed class SpitefulDriver : IPciDriver
+{
+    public string Name => "spiteful-driver";
+
+    public bool Matches(in PciIdentity identity) => throw new InvalidOperationException("the match is broken");
+
+    public IPciBinding Probe(PciFunction function, string name) => throw new NotSupportedException("It matches nothing.");
+}
 
 internal sealed class FabricFactory(IDmaFabric fabric) : WordFactory("fabric-" + fabric.GetType().Name.ToLowerInvariant());
 

@@ -41,7 +41,10 @@ public sealed class HeldFactory(IDmaFabric fabric, Strings strings) : IBlockDevi
 
     public BlockDevice Create(DeviceExpression expression, IReadOnlyList<BlockDevice> members)
     {
-        expression.AllowOnly("stuck");
-        return new HeldDisk(expression.Text!, fabric, strings, expression.Switch("stuck", false));
+        expression.AllowOnly("stuck", "slow");
+        var disk = new HeldDisk(expression.Text!, fabric, strings, expression.Switch("stuck", false));
+        if (expression.Switch("slow", false))
+            strings.AwaitClose();
+        return disk;
     }
 }
