@@ -145,6 +145,17 @@ public sealed class DeviceTreeTests : IDisposable
         Assert.Contains("fake, pair", error.Remedy);
     }
 
+    [Theory]
+    [InlineData("fajk:a")]
+    [InlineData("fajk")]
+    public void A_word_that_is_misspelt_is_the_one_that_is_not_known(string expression)
+    {
+        var error = Assert.Throws<DmaBufIoException>(() => _host.Open(expression));
+
+        Assert.StartsWith("'fajk' is not a known device", error.Problem, StringComparison.Ordinal);
+        Assert.Contains("fake, pair", error.Remedy);
+    }
+
     [Fact]
     public void A_function_can_be_reset_and_a_device_on_others_cannot()
     {

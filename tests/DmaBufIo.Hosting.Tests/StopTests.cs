@@ -152,6 +152,10 @@ public sealed class StopTests : IDisposable
 
     [Theory]
     [InlineData("RequestTimeout", "5s")]
+    [InlineData("RequestTimeout", "30")]
+    [InlineData("HotReload:DrainTimeout", "10")]
+    [InlineData("HotReload:EnableHotReaload", "true")]
+    [InlineData("RequestTimeuot", "00:00:05")]
     [InlineData("HotReload:ReloadDelay", "")]
     [InlineData("HotReload:UnloadPolicy", "kill")]
     public async Task A_wrong_value_of_them_fails_the_start(string key, string value)

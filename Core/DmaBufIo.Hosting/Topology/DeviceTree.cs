@@ -72,10 +72,18 @@ internal sealed class DeviceTree(PluginManager plugins, ILogger logger)
             return new DeviceNode(expression, card.Name, expression.Word, [cardUse.Plugin.Status.Name], [], []).Over(card);
         }
 
-        throw expression.Broken(
-            expression.Position,
-            $"'{expression.Word}' is not a known device",
-            ExpressionParser.Known("devices", plugins.DeviceWords));
+        throw expression.Broken(expression.Position, NotKnown(expression), ExpressionParser.Known("devices", plugins.DeviceWords));
+    }
+
+    // What is no word is a path, and a path stands for a device of its own: who has misspelt a word did not write that one.
+    private static string NotKnown(DeviceExpression expression)
+    {
+        string problem = $"'{expression.Word}' is not a known device";
+        if (expression.Word != ExpressionParser.PathWord || expression.Text is not { } path || expression.Source[expression.Position..] is var written && written.StartsWith(ExpressionParser.PathWord, StringComparison.Ordinal))
+            return problem;
+        int end = ExpressionReader.WordEnd(path, 0);
+        bool isLikeAWord = end > 0 && (end == path.Length || path[end] is ':' or '(' or ',');
+        return isLikeAWord ? $"'{path[..end]}' is not a known device; as a path it stands for {expression.Word}:{path}, and {problem}" : $"a path stands for {expression.Word}:{path}, and {problem}";
     }
 
     /// <summary>Before anything is opened: two members on one file would write over each other, whatever links lead to it.</summary>
