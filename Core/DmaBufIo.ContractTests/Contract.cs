@@ -22,10 +22,10 @@ public abstract class Contract
     /// <summary>Runs a fact in a world of its own, and looks at what it leaves behind.</summary>
     /// <param name="fact">The fact.</param>
     /// <param name="iommu">How the modelled IOMMU behaves; null for a strict one.</param>
-    /// <param name="isMetered">True: the plugin's code is loaded with counters (<see cref="PluginMeter"/>).</param>
-    private protected void InWorld(Action<ContractWorld> fact, ModelIommuOptions? iommu = null, bool isMetered = false)
+    /// <param name="code">How the plugin's code is loaded.</param>
+    private protected void InWorld(Action<ContractWorld> fact, ModelIommuOptions? iommu = null, PluginCode code = PluginCode.AsWritten)
     {
-        var world = new ContractWorld(Plugin, RunningFact.Of(GetType()), iommu, isMetered) { Page = Page };
+        var world = new ContractWorld(Plugin, RunningFact.Of(GetType()), iommu, code) { Page = Page };
         try
         {
             fact(world);
@@ -58,8 +58,8 @@ public abstract class Contract
     /// <param name="open">Makes the stage.</param>
     /// <param name="fact">The fact.</param>
     /// <param name="iommu">How the modelled IOMMU behaves; null for a strict one.</param>
-    /// <param name="isMetered">True: the plugin's code is loaded with counters.</param>
-    private protected void RunOnStage<TStage>(Func<ContractWorld, TStage> open, Action<TStage> fact, ModelIommuOptions? iommu = null, bool isMetered = false)
+    /// <param name="code">How the plugin's code is loaded.</param>
+    private protected void RunOnStage<TStage>(Func<ContractWorld, TStage> open, Action<TStage> fact, ModelIommuOptions? iommu = null, PluginCode code = PluginCode.AsWritten)
         where TStage : class, IStage => InWorld(
         world =>
         {
@@ -72,7 +72,7 @@ public abstract class Contract
             world.Ends("closing", stage!.Close, "T10", "closing what the fact has opened did not come to its end.");
         },
         iommu,
-        isMetered);
+        code);
 
     /// <summary>Bytes that are the same for the same seed.</summary>
     private protected static byte[] Bytes(int seed, int length)

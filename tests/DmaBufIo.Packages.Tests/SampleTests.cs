@@ -113,7 +113,7 @@ public sealed class SampleTests(Yard yard)
         string disk = Path.Combine(yard.Root, $"host-disk-{signal}");
         await File.WriteAllBytesAsync(disk, new byte[1 << 20], TestContext.Current.CancellationToken);
         Shell stranger = yard.Stranger("samples");
-        using Shell.Running host = stranger.Start(await HostAsync(source, $"{disk},size=16G"));
+        using Shell.Running host = stranger.StartInterruptible(await HostAsync(source, $"{disk},size=16G"));
         await HoldsAsync(host, () => disk);
 
         (await stranger.RunAsync(["kill", $"-{signal}", $"{host.Id}"])).Succeeded();
@@ -139,7 +139,7 @@ public sealed class SampleTests(Yard yard)
         string target = Path.Combine(folder, "target");
         await File.WriteAllTextAsync(target, "before", TestContext.Current.CancellationToken);
         Shell stranger = yard.Stranger("samples");
-        using Shell.Running relay = stranger.Start(await RelayCommandAsync(source, target));
+        using Shell.Running relay = stranger.StartInterruptible(await RelayCommandAsync(source, target));
         await HoldsAsync(relay, () => Directory.GetFiles(folder, "target.*.partial").SingleOrDefault());
 
         (await stranger.RunAsync(["kill", $"-{signal}", $"{relay.Id}"])).Succeeded();

@@ -45,6 +45,9 @@ internal sealed class Shell(string folder, IReadOnlyDictionary<string, string?> 
         return await running.EndAsync();
     }
 
+    /// <summary>Starts a command that a signal is to reach: one that runs in the background of a shell inherits that it is deaf to SIGINT.</summary>
+    internal Running StartInterruptible(string[] command) => Start(["env", "--default-signal=INT,TERM", .. command]);
+
     internal Running Start(params string[] command)
     {
         string log = Path.GetTempFileName();

@@ -21,7 +21,7 @@ public sealed partial class ContractWorld : IDisposable
     private readonly RunningFact _fact;
     private string? _folder;
 
-    internal ContractWorld(IPluginFixture fixture, RunningFact fact, ModelIommuOptions? iommu = null, bool isMetered = false)
+    internal ContractWorld(IPluginFixture fixture, RunningFact fact, ModelIommuOptions? iommu = null, PluginCode code = PluginCode.AsWritten)
     {
         _fact = fact;
         Hang.Begin(fact.Contract, fixture.Patience);
@@ -31,8 +31,8 @@ public sealed partial class ContractWorld : IDisposable
         var options = new DmaBufIoOptions { LoadPluginFolder = false };
         options.UseFabric(Fabric);
         options.AddBuiltIn<ModelsPlugin>();
-        if (isMetered && fixture.PluginFolder is { } metered)
-            options.AssemblyLoader = config => PluginLoader.Create(IsIn(metered, config) ? config with { Rewrite = PluginRewriter.Rewrite } : config);
+        if (code != PluginCode.AsWritten && fixture.PluginFolder is { } rewritten)
+            options.AssemblyLoader = config => PluginLoader.Create(IsIn(rewritten, config) ? config with { Rewrite = image => PluginRewriter.Rewrite(image, code) } : config);
         fixture.Configure(options);
         try
         {

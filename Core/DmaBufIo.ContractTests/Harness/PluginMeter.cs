@@ -3,7 +3,7 @@ using System.ComponentModel;
 namespace DmaBufIo.ContractTests;
 
 /// <summary>
-/// Counts what the code of a plugin does, by thread. Calls to it are put into the plugin's code when it is loaded for a fact that measures (<see cref="PluginRewriter"/>); not for authors.
+/// Counts what the code of a plugin does, by thread, or tells when it has looked at something. Calls to it are put into the plugin's code when it is loaded for a fact that wants to know (<see cref="PluginRewriter"/>); not for authors.
 /// </summary>
 /// <remarks>Public because the plugin's code calls it. Counts are a thread's own; others read them, a moment old.</remarks>
 [EditorBrowsable(EditorBrowsableState.Never)]
@@ -22,6 +22,12 @@ public static class PluginMeter
 
     /// <summary>An interlocked instruction is about to be executed.</summary>
     public static void Interlock() => Mine.Interlocks++;
+
+    /// <summary>The thread has looked at something that another may change.</summary>
+    public static void Look() => OnLook?.Invoke();
+
+    /// <summary>Called behind each look: what is done here comes between the look and its use.</summary>
+    internal static Action? OnLook { get; set; }
 
     /// <summary>The current thread's counts.</summary>
     internal static Counts Mine => s_mine ?? Begin();

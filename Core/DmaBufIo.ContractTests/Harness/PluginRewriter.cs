@@ -7,12 +7,12 @@ using Mono.Cecil.Rocks;
 namespace DmaBufIo.ContractTests;
 
 /// <summary>
-/// Puts counters into the code of a plugin: before each call that takes a lock or is interlocked, at the beginning of each method, and at each jump backwards. What the plugin does stays the
-/// same. So the cost of a request is counted, not timed.
+/// Puts counters into the code of a plugin: before each call that takes a lock or is interlocked, at the beginning of each method, and at each jump backwards. So the cost of a request is
+/// counted, not timed. Or tells behind each look at what another thread may change: volatile reads, and whether a device is removed. What the plugin does stays the same.
 /// </summary>
 internal static class PluginRewriter
 {
-    private static readonly ConcurrentDictionary<string, byte[]> s_rewritten = new(StringComparer.Ordinal);
+    private static readonly ConcurrentDictionary<(string Hash, PluginCode Code), byte[]> s_rewritten = new();
 
     // Types whose calls take a lock, by the beginning of the names of those that do.
     private static readonly Dictionary<string, string[]> s_locks = new(StringComparer.Ordinal)
@@ -44,16 +44,24 @@ internal static class PluginRewriter
 
     /// <summary>Rewrites an assembly.</summary>
     /// <param name="image">Its bytes.</param>
-    /// <returns>The bytes of the same assembly with counters.</returns>
-    internal static byte[] Rewrite(byte[] image) => s_rewritten.GetOrAdd(Convert.ToHexString(SHA256.HashData(image)), _ => RewriteNow(image));
+    /// <param name="code">What is put in.</param>
+    /// <returns>The bytes of the same assembly with it.</returns>
+    internal static byte[] Rewrite(byte[] image, PluginCode code) => s_rewritten.GetOrAdd((Convert.ToHexString(SHA256.HashData(image)), code), _ => RewriteNow(image, code));
 
-    private static byte[] RewriteNow(byte[] image)
+    private static byte[] RewriteNow(byte[] image, PluginCode code)
     {
         using var assembly = AssemblyDefinition.ReadAssembly(new MemoryStream(image, writable: false));
         ModuleDefinition module = assembly.MainModule;
         var counters = new Counters(Import(module, nameof(PluginMeter.Step)), Import(module, nameof(PluginMeter.Lock)), Import(module, nameof(PluginMeter.Interlock)));
+        MethodReference look = Import(module, nameof(PluginMeter.Look));
         foreach (MethodDefinition method in module.GetTypes().SelectMany(static t => t.Methods).Where(static m => m.HasBody))
-            Rewrite(method.Body, counters);
+        {
+            if (code == PluginCode.Watched)
+                PutBehindLooks(method.Body, look);
+            else
+                Rewrite(method.Body, counters);
+        }
+
         var rewritten = new MemoryStream();
         assembly.Write(rewritten);
         return rewritten.ToArray();
@@ -78,6 +86,23 @@ internal static class PluginRewriter
         foreach ((Instruction at, MethodReference counter) in found)
             PutBefore(il, at, counter);
         body.OptimizeMacros();
+    }
+
+    private static void PutBehindLooks(MethodBody body, MethodReference told)
+    {
+        body.SimplifyMacros();
+        ILProcessor il = body.GetILProcessor();
+        foreach (Instruction after in body.Instructions.Where(IsLook).Select(static i => i.Next).ToArray())
+            PutBefore(il, after, told);
+        body.OptimizeMacros();
+    }
+
+    private static bool IsLook(Instruction instruction)
+    {
+        if (instruction.OpCode.Code is Code.Ldfld or Code.Ldsfld)
+            return instruction.Previous?.OpCode.Code == Code.Volatile;
+        return instruction.OpCode.Code is Code.Call or Code.Callvirt && instruction.Operand is MethodReference called
+            && (called.Name == "get_IsRemoved" || (called.Name == "Read" && called.DeclaringType.FullName is "System.Threading.Volatile" or "System.Threading.Interlocked"));
     }
 
     private static MethodReference? CounterOf(Instruction instruction, in Counters counters)

@@ -193,7 +193,11 @@ public abstract partial class ImporterContract
         private long OffsetOf(in PuppetDma dma)
         {
             ulong address = dma.Address;
-            PuppetMapping mapping = _stage.World.Mappings.First(m => m.Purpose == "contract" && address - m.Address < (ulong)m.Memory.Length && address >= m.Address);
+
+            // Devices have address spaces of their own, in which addresses are the same; some share one.
+            PuppetMapping[] all = [.. _stage.World.Mappings.Where(m => m.Purpose == "contract" && address >= m.Address && address - m.Address < (ulong)m.Memory.Length)];
+            string device = dma.Device;
+            PuppetMapping mapping = all.Where(m => m.Device == device).Append(all[0]).First();
             return OffsetOf(mapping.Memory) + (long)(address - mapping.Address);
         }
     }

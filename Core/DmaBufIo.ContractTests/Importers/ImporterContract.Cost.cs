@@ -40,7 +40,7 @@ public abstract partial class ImporterContract
             stage.World.Check(least.Bytes == 0, "A1", $"per request on the ring's thread: {figures}.");
             stage.World.Check(least.Locks == 0, "A1", $"per request on the ring's thread: {figures}.");
         },
-        isMetered: true);
+        code: PluginCode.Metered);
 
     /// <summary>A request at the end of a buffer of thousands of pieces costs as much as one at its start: counted in steps of the driver's code.</summary>
     [Fact]
@@ -57,7 +57,7 @@ public abstract partial class ImporterContract
                 foreach (bool isWrite in s_both)
                     alone[isWrite] = LeastSteps(stage, isWrite, 0, stage.Blocks(4096), enough: long.MaxValue);
             },
-            isMetered: true);
+            code: PluginCode.Metered);
         OnStage(
             new StageSetup { Pieces = [.. Enumerable.Repeat(4096L, 2048)] },
             stage =>
@@ -77,7 +77,7 @@ public abstract partial class ImporterContract
                     stage.World.Check(Math.Max(start, end) <= most, "N4", $"a {(isWrite ? "write" : "read")} of {length} bytes took {steps}.");
                 }
             },
-            isMetered: true);
+            code: PluginCode.Metered);
     }
 
     /// <summary>How many requests are counted at once: thousands, or some where the device is slow. It decides how much is found, never what passes.</summary>

@@ -25,7 +25,7 @@ public abstract partial class ImporterContract(IImporterFixture fixture) : Contr
     private void OnStage(Action<ImporterStage> fact, params long[] pieces) => OnStage(pieces.Length == 0 ? new StageSetup() : new StageSetup { Pieces = pieces }, fact);
 
     /// <summary>Runs a fact with a device, a ring and a buffer.</summary>
-    private void OnStage(StageSetup setup, Action<ImporterStage> fact, ModelIommuOptions? iommu = null, bool isMetered = false, string situation = "") => RunOnStage(
+    private void OnStage(StageSetup setup, Action<ImporterStage> fact, ModelIommuOptions? iommu = null, PluginCode code = PluginCode.AsWritten, string situation = "") => RunOnStage(
         world =>
         {
             world.Situation = situation;
@@ -33,7 +33,7 @@ public abstract partial class ImporterContract(IImporterFixture fixture) : Contr
         },
         fact,
         iommu,
-        isMetered);
+        code);
 
     /// <summary>Runs a fact once for each design of invalidation, each time in a world of its own.</summary>
     private void InBothDesigns(Action<ImporterStage> fact, params long[] pieces)

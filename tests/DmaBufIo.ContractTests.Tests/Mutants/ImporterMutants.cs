@@ -26,7 +26,7 @@ internal sealed class InterruptingDiskFixture(string? fault) : IImporterFixture
 
     // It works alone once interrupts are wanted.
     public ImporterCapabilities Capabilities =>
-        ImporterCapabilities.KeepsData | ImporterCapabilities.MovesData | ImporterCapabilities.Interrupts | ImporterCapabilities.WorksAlone | ImporterCapabilities.Reset;
+        ImporterCapabilities.KeepsData | ImporterCapabilities.MovesData | ImporterCapabilities.Interrupts | ImporterCapabilities.WorksAlone | ImporterCapabilities.Reset | ImporterCapabilities.Remove;
 
     public TimeSpan? Patience => fault is null ? null : TimeSpan.FromSeconds(2);
 
@@ -100,11 +100,12 @@ internal static class ImporterMutants
         Make("A1", "takes a lock", "takes a lock per request", nameof(Contracts.A1_a_request_allocates_nothing_and_takes_no_lock)),
         Disk("calls-before", "interrupts for a request that it has not done yet"),
         Disk("calls-once-per-batch", "interrupts for the first of the requests that it was given"),
+        Disk("looks-without-its-lock", "hands a request to its thread when the device was there a moment ago", nameof(Contracts.N8_a_removal_at_any_moment_ends_every_request), "N8"),
         Disk("resets-in-silence", "does not interrupt for what a reset ends", nameof(Contracts.C6_a_ring_that_sleeps_is_woken_by_a_reset)),
     ];
 
-    private static Mutant Disk(string fault, string does, string fact = nameof(Contracts.C6_a_ring_is_woken_by_what_ends_while_it_sleeps)) =>
-        new("C6", fault, does, typeof(Contracts), fact, static fault => new InterruptingDiskTests(fault));
+    private static Mutant Disk(string fault, string does, string fact = nameof(Contracts.C6_a_ring_is_woken_by_what_ends_while_it_sleeps), string rule = "C6") =>
+        new(rule, fault, does, typeof(Contracts), fact, static fault => new InterruptingDiskTests(fault));
 
     private static Mutant Make(string rule, string fault, string does, string fact) =>
         new(rule, fault, does, typeof(Contracts), fact, static fault => new FaultyImporterTests(fault));

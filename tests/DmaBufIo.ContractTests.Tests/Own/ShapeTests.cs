@@ -104,5 +104,5 @@ public sealed class HousekeepingPluginTests() : PluginContract(new FaultyPluginF
 public sealed class ReadOnlyOptionPluginTests() : PluginContract(new OwnPlugin(
     "DmaBufIo.Fixtures.FaultyBlockDevice",
     [],
-    static _ => ["faulty:4M,ro=on,lba=4096,max=64K,segments=4,align=512,depth=3,ends=commit,slow=0", "faulty-stack(puppet:a)"],
+    static _ => ["faulty:4M,ro=on,lba=4096,max=64K,segments=4,align=512,depth=3,ends=commit,slow=0,looks=on,pool=on,gathers=on,queues=9", "faulty-stack(puppet:a)"],
     static _ => ["faulty:lots"]));

@@ -154,7 +154,7 @@ public sealed class QuietRingTests : IDisposable
     {
         work(20_000);
         long allocated = 0;
-        for (int window = 0; window < 4; window++)
+        for (int window = 0; window < 12; window++)
         {
             long bios = _device.Bios;
             long before = GC.GetTotalAllocatedBytes(precise: true);

@@ -90,6 +90,17 @@ internal sealed class FaultyDisk : BlockDevice, IResettable, IDisposable
     /// <summary>Has the thread work at a queue; nobody does once the disk is being removed.</summary>
     internal void Ring(Action work)
     {
+        if (_fault.Is("looks-without-its-lock") && !IsRemoved)
+        {
+            lock (_threadLock)
+            {
+                if (_thread is not null && !_work.IsAddingCompleted)
+                    _work.Add(work);
+                if (_thread is not null)
+                    return; // as if whoever ends the thread could not have come since
+            }
+        }
+
         lock (_threadLock)
         {
             if (!IsRemoved)
