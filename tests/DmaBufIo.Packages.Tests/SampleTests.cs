@@ -169,7 +169,7 @@ public sealed class SampleTests(Yard yard)
         string plugins = Directory.CreateDirectory(Path.Combine(yard.Root, "plugins")).FullName;
         Shell stranger = yard.Stranger("samples");
         using Shell.Running host = stranger.Start("dotnet", Output("FileToDisk", "FileToDisk.dll"), $"--DmaBufIo:PluginFolder={plugins}");
-        await host.WritesAsync("Not copied: Topology: device expression: 'nvme' is not a known device");
+        await host.WritesAsync("Not copied: Topology: device expression: 'ramdisk' is not a known device");
 
         // Unpacked under a name that is passed over, then renamed into place.
         Yard.CopyFolder(Output("RamDisk.ContractTests", "plugins/RamDisk"), Path.Combine(plugins, ".RamDisk"));
