@@ -17,7 +17,7 @@ internal static partial class HostLog
     [LoggerMessage(1002, LogLevel.Information, "Plugin {Plugin} from {Folder} unloaded")]
     internal static partial void PluginUnloaded(this ILogger logger, string plugin, string folder);
 
-    [LoggerMessage(1003, LogLevel.Warning, "No plugin in folder {Folder}")]
+    [LoggerMessage(1003, LogLevel.Warning, "No plugin in folder {Folder}: each lies in a folder of its own there")]
     internal static partial void PluginFolderEmpty(this ILogger logger, string folder);
 
     [LoggerMessage(1004, LogLevel.Information, "Plugin {Plugin} is drained before it is unloaded: {Uses} uses, {Buffers} buffers")]
