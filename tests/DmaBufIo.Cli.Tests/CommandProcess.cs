@@ -15,14 +15,14 @@ internal static class CommandProcess
     {
         var start = new ProcessStartInfo
         {
-            FileName = wrapper is null ? "dotnet" : "unshare",
+            FileName = wrapper is null ? "env" : "unshare",
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
         if (wrapper is null)
         {
-            start.ArgumentList.Add(Executable);
-            foreach (string argument in arguments)
+            // What runs in the background of a shell inherits that it is deaf to SIGINT.
+            foreach (string argument in (string[])["--default-signal=INT", "dotnet", Executable, .. arguments])
                 start.ArgumentList.Add(argument);
         }
         else
