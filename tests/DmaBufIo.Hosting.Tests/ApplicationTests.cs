@@ -14,7 +14,9 @@ public sealed class ApplicationTests
     {
         CancellationToken cancellation = TestContext.Current.CancellationToken;
         string program = Path.Combine(PluginYard.FixtureFolder("DmaBufIo.Fixtures.App"), "DmaBufIo.Fixtures.App.dll");
-        using Process process = Process.Start(new ProcessStartInfo("dotnet", [program, ending]) { RedirectStandardOutput = true })!;
+
+        // What runs in the background of a shell inherits that it is deaf to SIGINT.
+        using Process process = Process.Start(new ProcessStartInfo("env", ["--default-signal=INT", "dotnet", program, ending]) { RedirectStandardOutput = true })!;
         var lines = new List<string>();
         while (await process.StandardOutput.ReadLineAsync(cancellation) is string line)
         {
